@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from drivers import gb26875, http_push, lorawan, mqtt_json
+from drivers.gb26875.packets import MIN_PACKET_BYTES
 from gateway.model import Listener, ReadFailed
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
@@ -20,7 +22,7 @@ from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import running as running_broker
 from tests.drivers.gb26875.frames import FIRE, STRANGER, A, B, component, components, device
 from tests.drivers.gb26875.frames import packet as fire_packet
-from tests.drivers.gb26875.peer import Peer, until
+from tests.drivers.gb26875.peer import Peer, calling, until
 from tests.drivers.test_hostile import UPLINK
 from tests.drivers.test_http_push import bearer, door, request, secret
 from tests.drivers.test_lorawan import sensor
@@ -38,11 +40,34 @@ class Heard:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self._arrived = 0
+        self._may_take = asyncio.Event()
+        self._may_take.set()
 
     async def listen(self, listener: Listener) -> None:
         async for name, raw in listener.listen():
             assert not isinstance(raw, ReadFailed)
+            self._arrived += name == "honest"
+            await self._may_take.wait()
             self.names.append(name or "flood")  # Nobody configured it.
+
+    @contextlib.asynccontextmanager
+    async def held_until_it_arrives(self) -> AsyncIterator[None]:
+        """Nothing is heard before the next message of the honest device can be."""
+        arrived = self._arrived
+        self._may_take.clear()
+        yield
+        await until(lambda: self._arrived > arrived)
+        self._may_take.set()
+
+    @contextlib.asynccontextmanager
+    async def taking(self, listener: Listener) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.listen(listener))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     def flood_meanwhile(self) -> int:
         """How many messages of the flood were heard between the first and the last of the other device."""
@@ -54,12 +79,8 @@ class Heard:
 @contextlib.asynccontextmanager
 async def hearing(listener: Listener) -> AsyncIterator[Heard]:
     heard = Heard()
-    task = asyncio.create_task(heard.listen(listener))
-    try:
+    async with heard.taking(listener):
         yield heard
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 class Sender(NamedTuple):
@@ -190,3 +211,112 @@ async def test_a_flood_of_one_costs_only_that_one(
     assert heard.names.count("honest") == READINGS
     assert heard.names.count("flood") > 5
     assert heard.flood_meanwhile() <= most
+
+
+class Door(NamedTuple):
+    """A listener with two devices. Both return when their message has been taken from the sender."""
+
+    flood: Callable[[], Awaitable[None]]
+    alarm: Callable[[], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def mqtt_door(folder: Path, heard: Heard) -> AsyncIterator[Door]:
+    devices = thermometer("flood", "z/flood"), thermometer("honest", "z/honest")
+    async with contextlib.AsyncExitStack() as stack:
+        broker = stack.enter_context(running_broker(folder))
+        options = BrokerOptions(url=broker.url)
+        listener = await stack.enter_async_context(mqtt_json.connect(options, devices))
+        publisher = await stack.enter_async_context(connect_mqtt(options))
+        await stack.enter_async_context(heard.taking(listener))
+
+        async def alarm() -> None:
+            # The broker is a process of its own, which may take its time.
+            async with heard.held_until_it_arrives():
+                await publisher.publish("z/honest", b'{"t": 1}')
+
+        yield Door(
+            lambda: publisher.publish("z/flood", json.dumps({"t": 0, "more": OBJECTS}).encode()), alarm
+        )
+
+
+@contextlib.asynccontextmanager
+async def http_door(folder: Path, heard: Heard) -> AsyncIterator[Door]:
+    port, token = free_port(), "another-long-token"
+    devices = door("/flood", secret(folder, token)), door("/honest", secret(folder, token))
+    options = http_push.Options(listen=f"127.0.0.1:{port}", secret_file=secret(folder, token))
+
+    async def post(path: str, **body: Any) -> asyncio.StreamReader:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(path, json.dumps({"in": 1, "out": 0, **body}).encode(), bearer(token)))
+        await writer.drain()
+        streams.append(writer)
+        return reader
+
+    async def flood() -> None:
+        await (await post("/flood", more=OBJECTS)).read()
+
+    async def alarm() -> None:
+        await post("/honest")
+
+    streams: list[asyncio.StreamWriter] = []
+    async with http_push.connect(options, devices) as listener, heard.taking(listener):
+        yield Door(flood, alarm)
+    for writer in streams:
+        writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def fire_door(_folder: Path, heard: Heard) -> AsyncIterator[Door]:
+    flood_packet = fire_packet(components(*(component(0, number) for number in range(20)))).encode()
+    alarm_packet = fire_packet(components(component(FIRE)), B).encode()
+    options = gb26875.Options(listen="127.0.0.1:0", ask=False)
+    async with contextlib.AsyncExitStack() as stack:
+        devices = device("flood"), device("honest", B)
+        listener = await stack.enter_async_context(gb26875.connect(options, devices))
+        await stack.enter_async_context(heard.taking(listener))
+
+        async def flood() -> None:
+            async with calling(listener) as peer:
+                await peer.ask(flood_packet * 10, 10 * MIN_PACKET_BYTES)
+
+        async def alarm() -> None:
+            peer = await stack.enter_async_context(calling(listener))
+            peer.writer.write(alarm_packet)
+            await peer.writer.drain()
+
+        yield Door(flood, alarm)
+
+
+Opened = Callable[[Path, Heard], contextlib.AbstractAsyncContextManager[Door]]
+DOORS: tuple[Opened, ...] = (mqtt_door, http_door, fire_door)
+MOST_BEFORE_AN_ALARM = 20
+"""Messages of a flood on another listener: those that are taken while the alarm's own bytes are read."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("flooded", "other"), [*itertools.permutations(DOORS, 2)], ids=lambda opened: opened.__name__
+)
+async def test_a_flood_on_one_listener_delays_no_alarm_on_another(
+    flooded: Opened, other: Opened, tmp_path: Path
+) -> None:
+    heard = Heard()
+    async with flooded(tmp_path, heard) as flooded_door, other(tmp_path, heard) as alarm_door:
+
+        async def flood() -> None:
+            while True:
+                await flooded_door.flood()
+
+        floods = [asyncio.create_task(flood()) for _ in range(16)]
+        try:
+            for number in range(5):
+                await until(lambda number=number: heard.names.count("flood") > 20 * number)
+                await alarm_door.alarm()
+                before = len(heard.names)
+                await until(lambda number=number: heard.names.count("honest") > number)
+                assert heard.names[before:].index("honest") <= MOST_BEFORE_AN_ALARM
+        finally:
+            for task in floods:
+                task.cancel()
+            await asyncio.wait(floods)
