@@ -23,7 +23,7 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(ROOT.glob("*.md"))
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 120
 
 SITE = """\
 schema = "linli/site/1"

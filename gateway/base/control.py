@@ -16,6 +16,7 @@ import msgspec
 from gateway.model import GatewayError
 
 from .connections import ACCEPT_BACKLOG, Connections
+from .security import SECURITY_LOG
 
 MAX_REQUEST_BYTES = 65_536
 MAX_RESPONSE_BYTES = 16 << 20
@@ -50,7 +51,10 @@ async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> A
                 writer.write(msgspec.json.encode(await _respond(handlers, line)) + b"\n")
                 await _within_time(writer.drain())
                 await asyncio.sleep(0)  # Many requests in one piece must not hold the loop.
-        except (OSError, ValueError, TimeoutError):
+        except ValueError:
+            SECURITY_LOG.add("call-refused")
+            writer.transport.abort()
+        except (OSError, TimeoutError):
             writer.transport.abort()
         finally:
             connections.remove(writer.transport)
@@ -84,6 +88,7 @@ async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict
         request = msgspec.json.decode(request_line, type=dict[str, Any])
         handler = handlers[str(request.pop("call"))]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        SECURITY_LOG.add("call-refused")
         return {"error": "call-unknown", "facts": {"known": ", ".join(handlers)}}
     try:
         return await handler(request)

@@ -33,6 +33,12 @@ SECURITY_EVENTS = (
     "access-key-refused",
     "push-token",
     "push-path",
+    "page-foreign",
+    "session-refused",
+    "too-often",
+    "call-refused",
+    "command-refused",
+    "sender-unknown",
 )
 """Each has a sentence in `security` of the words."""
 

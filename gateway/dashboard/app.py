@@ -169,6 +169,7 @@ class Dashboard:
         path = request.scope["path"]
         request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
+            SECURITY_LOG.add("page-foreign", client_address(request))
             return Response(status_code=403)
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
@@ -177,6 +178,8 @@ class Dashboard:
             handlers.is_allowed_without_session(request) for handlers in self._handlers
         ):
             return None
+        if SESSION_COOKIE in request.cookies or request.method not in {"GET", "HEAD"}:
+            SECURITY_LOG.add("session-refused", client_address(request))
         answers = (handlers.rejection_response(request) for handlers in self._handlers)
         return next(filter(None, answers), None) or self._ask_for_key(request, 401)
 

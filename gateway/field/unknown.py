@@ -7,6 +7,7 @@ import logging
 import msgspec
 
 from gateway.base.log import log_event
+from gateway.base.security import SECURITY_LOG
 from gateway.model import MORE_PLACES, Clock, UnknownSender
 
 from .doctor import Diagnosis
@@ -32,6 +33,7 @@ class UnknownSenders:
         """Remember a message, and log a sender that is new."""
         now = self._clock.mono()
         keys = _table_keys(sender)
+        SECURITY_LOG.add("sender-unknown", f"{self._bus} {keys}")
         for old, (message, at) in list(self._senders.items()):
             if now - at > FORGOTTEN_AFTER_S and not message.fires:
                 del self._senders[old]

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from gateway.base.log import error_text, log_event
+from gateway.base.security import SECURITY_LOG
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
@@ -337,6 +338,7 @@ class Uplink:
             except GatewayError as error:
                 why = error_text(error.key, **error.facts)
                 log_event(logging.WARNING, "command-refused", topic=message.topic, reason=why)
+                SECURITY_LOG.add("command-refused")
                 continue
             await self._command_slots.acquire()
             task = self._command_tasks.create_task(

@@ -49,6 +49,7 @@ def test_what_is_no_call_is_answered_so(running: Centre, request_: bytes) -> Non
     known = "health, doctor, read, command, lines, scan, reload, verdict, still, security"
     known += ", notify-test, alarms, need-register, need-particulars, need-update"
     assert answer == {"error": "call-unknown", "facts": {"known": known}}
+    eventually(lambda: running.witness.find("gateway", "event", event="call-refused"))
 
 
 @pytest.mark.parametrize(

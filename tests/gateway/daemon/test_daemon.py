@@ -145,6 +145,7 @@ def test_a_malformed_command_harms_nobody(running: Centre, payload: str) -> None
     assert running.daemon.process
     assert running.daemon.process.poll() is None
     assert running.replies("bad") == []
+    eventually(lambda: running.witness.find("gateway", "event", event="command-refused"))
 
 
 def test_a_retained_command_is_ignored(running: Centre) -> None:

@@ -161,6 +161,21 @@ def test_who_came_in_and_who_did_not_is_recorded(
     assert not any(secret in told for secret in (KEY, "wrong-secret", "right-secret", cookie.split("=")[1]))
 
 
+def test_refused_requests_are_recorded(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    wish = json.dumps({"action": "open", "device": "locker", "lock": 1})
+    served.ask("POST", "/command", wish, cookie, origin="http://evil.example")
+    served.ask("GET", "/", cookie="linli-session=made-up")
+    served.ask("POST", "/command", wish)
+    assert served.ask("GET", "/")[0] == 401, "whoever comes for the first time"
+    served.end()
+    counts = Counter[str]()
+    for each in house.security_events:
+        assert each["address"] == "127.0.0.1"
+        counts[each["event"]] += each["count"]
+    assert counts == {"login": 1, "page-foreign": 1, "session-refused": 2}
+
+
 GARBAGE = (
     "",
     "http://[::1",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.base.security import SECURITY_LOG
 from gateway.field.unknown import FORGOTTEN_AFTER_S, MAX_SENDERS, UnknownSenders
 from gateway.model import MORE_PLACES, UnknownSender
 from tests.clock import FakeClock
@@ -12,6 +13,7 @@ def sender(number: int, like: str = "", **fires: str) -> UnknownSender:
 
 
 def test_each_is_told_once_with_the_line_to_write(caplog: pytest.LogCaptureFixture) -> None:
+    SECURITY_LOG.take(every=True)
     senders = UnknownSenders("fire", FakeClock())
     for _ in range(5):
         senders.record(sender(1))
@@ -21,6 +23,8 @@ def test_each_is_told_once_with_the_line_to_write(caplog: pytest.LogCaptureFixtu
     assert (first.key, first.facts) == ("sender-unknown", {"bus": "fire", "keys": 'source = "01:00"'})
     assert (second.key, second.facts["device"]) == ("sender-reversed", "panel")
     assert senders.fires() == {}
+    recorded = [(each.address, each.count) for each in SECURITY_LOG.take(every=True)]
+    assert recorded == [('fire source = "01:00"', 5), ('fire source = "02:00"', 5)]
 
 
 async def test_a_flood_of_made_up_addresses_is_told_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:

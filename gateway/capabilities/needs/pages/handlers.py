@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
+from gateway.base.security import SECURITY_LOG
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import OPEN_STATES, OUTCOMES, Need, NeedState, Reception
@@ -137,6 +138,7 @@ class NeedsHandlers(PartHandlers):
         if wait_s := self._passes.registration_wait_s(
             channel, client_address(request), reception.phone_per_hour
         ):
+            SECURITY_LOG.add("too-often", client_address(request))
             problem = translate(lang, "need.wait", minutes=-(-wait_s // 60))
             response = self._form_response(request, given, problem=problem, status=429)
             response.headers["retry-after"] = str(wait_s)
@@ -182,6 +184,7 @@ class NeedsHandlers(PartHandlers):
         typed = (await _form_fields(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
         if wait_s := self._passes.lookup_wait_s(address):
+            SECURITY_LOG.add("too-often", address)
             lookup = {"number": number, "problem": translate(lang, "need.wait", minutes=-(-wait_s // 60))}
             return self._form_response(request, {}, lookup=lookup, status=429)
         self._passes.count_lookup(address)

@@ -150,12 +150,14 @@ def test_it_is_registered_once_and_its_state_can_be_asked_without_a_name(
     assert not any(typed in text for typed in TYPED)
 
 
-def test_numbers_cannot_be_guessed_at_leisure(served: Served) -> None:
+def test_numbers_cannot_be_guessed_at_leisure(house: NeedsHouse, served: Served) -> None:
     _, number = register(served, served.cookie())
     cookie = cookie_for("kiosk")
     for guess in range(LOOKUP_LIMIT.events):
         assert post(served, "/need/state", cookie, {"number": str(guess)})[0] == 404
     assert post(served, "/need/state", cookie, {"number": number})[0] == 429
+    served.end()
+    assert "too-often" in [each["event"] for each in house.security_events]
 
 
 def test_a_phone_has_to_wait_after_some_and_all_phones_after_more(
