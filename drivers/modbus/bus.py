@@ -153,7 +153,8 @@ class ModbusBus(Bus):
 
     async def read(self, device: Device) -> Registers:
         """All ranges of the device. What it refuses, or does not reply to although it replies to others, is
-        left out, and requested in smaller parts the next time. Raises `ReadFailed` if nothing is left."""
+        left out, and requested in smaller parts the next time; so is, for a while, what it could reply to
+        only as to an earlier request. Raises `ReadFailed` if nothing is left."""
         plan: ReadingPlan | None = self.quirks.get(device.name)
         if plan is None:
             plan = self.quirks[device.name] = ReadingPlan(device.points.values())
@@ -166,7 +167,8 @@ class ModbusBus(Bus):
             try:
                 cells = await self._read_range(device.address.unit, request, plan)
             except ReadFailed as failed:
-                if not plan.record_failure(request, failed):
+                # Another request may well be told from earlier ones.
+                if failed.key != "reply-owed" and not plan.record_failure(request, failed):
                     raise
                 failure = failed
                 if failed.kind in SILENCE_KINDS:
@@ -180,9 +182,12 @@ class ModbusBus(Bus):
 
     async def _read_range(self, unit: int, request: Request, plan: ReadingPlan) -> list[int]:
         table, first, count = request
+        wider_count = count
 
         def send(client: ModbusBaseClient) -> Awaitable[ModbusPDU]:
-            wider_count = self._distinguishable_count(unit, request, plan) if self._serial else count
+            nonlocal wider_count
+            if self._serial:
+                wider_count = self._distinguishable_count(unit, request, plan)
             read = {
                 "holding": client.read_holding_registers,
                 "input": client.read_input_registers,
@@ -191,8 +196,16 @@ class ModbusBus(Bus):
             }[table]
             return read(first, count=wider_count, device_id=unit)
 
-        reply = await self._transact(unit, send)
+        try:
+            reply = await self._transact(unit, send)
+        except ReadFailed as failed:
+            if wider_count > count:
+                plan.keep_length(request)
+                raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit) from failed
+            raise
         if isinstance(reply, ExceptionResponse):
+            if wider_count > count:
+                plan.keep_length(request)
             self._require_in_step(unit)
             raise _refusal("modbus-exception", reply, unit=unit, first=first, count=count)
         return (

@@ -163,6 +163,8 @@ class ReadingPlan:
         self._suspects: set[Request] = set()
         """Those that were not answered, and parts of such."""
         self._silent_tables: set[Table] = set()
+        self._fixed: set[Request] = set()
+        """Those that were not answered when they were longer."""
         self._silent_polls = 0
         """Without any reply, since the last reply to one of the requests."""
         self._has_replied = False
@@ -184,6 +186,8 @@ class ReadingPlan:
     def longest_count(self, request: Request) -> int:
         """How many registers or bits may be asked for instead of the request's."""
         table, _, count = request
+        if request in self._fixed:
+            return count
         points = points_within(self._points, request)
         if any(point.join != "near" for point in points):
             return count
@@ -196,6 +200,10 @@ class ReadingPlan:
         self._proven.add(request)
         if request in self.requests:
             self._silent_polls = 0
+
+    def keep_length(self, request: Request) -> None:
+        """It was not answered when it was longer: the device may have nothing more there."""
+        self._fixed.add(request)
 
     def record_failure(self, request: Request, failed: ReadFailed) -> bool:
         """Learn from it. Returns whether the device is there, and only this request is unanswered; if not,

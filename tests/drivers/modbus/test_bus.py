@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drivers.modbus import Address, Options, connect
-from drivers.modbus.bus import LATE_REPLY_MARGIN_S, ModbusBus
+from drivers.modbus.bus import LATE_REPLY_MARGIN_S, LATE_REPLY_WINDOW_S, ModbusBus
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import Device, LinkDown, ReadFailed, sentence
 from gateway.simulate.modbus import crc16
@@ -59,6 +59,36 @@ async def test_a_reply_that_cannot_be_told_from_a_late_one_is_not_used(line: Lin
         with pytest.raises(ReadFailed, match="reply-owed"):
             await bus.read(end)
         assert len(line.requests) == 2
+
+
+@pytest.mark.parametrize("lost", [0, 500])
+@pytest.mark.parametrize("refuses", [True, False], ids=["refuses", "is silent"])
+async def test_a_device_that_answers_no_longer_request_loses_only_what_cannot_be_told_apart(
+    line: Line, monkeypatch: pytest.MonkeyPatch, lost: int, refuses: bool
+) -> None:
+    refusal = b"\x07\x83\x02"
+    pauses: list[float] = []
+    monkeypatch.setattr("drivers.modbus.bus.time", WatchedClock(lambda: pauses.pop() if pauses else 0.0))
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        if request[5] == 1:
+            return [(0, registers(request))]
+        return [(0, refusal + crc16(refusal))] if refuses else []
+
+    pair = a_device(x=RegisterPoint(address=0), y=RegisterPoint(address=500))
+    async with on_line(line) as bus:
+        line.answer = answer
+        assert await bus.read(pair) == {"holding": {0: 0, 500: 500}}
+        line.answer = lambda request: [] if request[3] == lost & 0xFF else answer(request)
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(pair)
+        line.answer = answer
+        for _ in range(3):
+            assert await bus.read(pair) == {"holding": {lost: lost}}
+        # The longer request was sent once only.
+        assert [request[5] for request in line.requests[-4:]].count(2) == 1
+        pauses.append(LATE_REPLY_WINDOW_S)
+        assert await bus.read(pair) == {"holding": {0: 0, 500: 500}}
 
 
 async def test_a_late_reply_that_was_heard_may_come_again(line: Line) -> None:
