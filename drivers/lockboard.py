@@ -1,4 +1,4 @@
-"""Lock-control boards of parcel lockers on RS-485, in four dialects that differ in their frames only.
+"""Lock-control boards of parcel lockers on RS-485, in five dialects that differ in their frames only.
 
 - `cu16`: Kerong CU16, `02 addr command 03 sum`, the address' high nibble the board, its low nibble the
   lock, as in the maker's protocol sheet. A board answers command 30 with 35; with 36 it answers 32, which
@@ -12,6 +12,9 @@
 - `wkly`: boards whose frames begin with "WKLY" and their length and end with an XOR. Opening is as
   published; the status, one byte a lock (0 open, 1 shut, FF not known), is as public programs of third
   parties read it.
+- `winnsen`: Winnsen boards of 16 locks, `90 length function board … 03`, without a checksum, as public
+  programs have it from the maker's command document V202104. Some boards answer with A2 where the document
+  has 82. A bit is 1 while the door is open.
 
 What a set bit means differs between makers and locks, so a profile's point may be `inverted`.
 """
@@ -30,6 +33,8 @@ from gateway.model import Bus, Checks, ConfigError, Device, Driver, Point, ReadF
 from gateway.wire.serialport import SerialPort, open_port
 
 WKLY_START = b"WKLY"
+WINNSEN_END = 0x03
+"""The last byte of every frame, in place of a checksum."""
 UNKNOWN_STATE = 0xFF
 """What a WKLY board reports of a lock whose state it cannot tell."""
 
@@ -45,7 +50,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     in seconds."""
 
     port: str
-    dialect: Literal["cu16", "cu48b", "xor24", "wkly"]
+    dialect: Literal["cu16", "cu48b", "xor24", "wkly", "winnsen"]
     baud: int | None = None
     timeout: float = 0.5
     settle: float = 0.3
@@ -135,6 +140,12 @@ def _parse_wkly_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] 
     return tuple(None if state == UNKNOWN_STATE else bool(state) for state in frame[9:-1]), ()
 
 
+def _parse_winnsen_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
+    if frame[2] not in (0x82, 0xA2) or frame[3] != board:
+        return None
+    return _unpack_bits(frame[4:6]), ()
+
+
 DIALECTS = {
     "cu16": Dialect(
         baud=19200,
@@ -179,6 +190,17 @@ DIALECTS = {
         status_request=lambda board: WKLY_START + bytes((8, board, 0x84)),
         open_request=lambda board, lock: WKLY_START + bytes((9, board, 0x82, lock)),
         parse_flags=_parse_wkly_status,
+    ),
+    "winnsen": Dialect(
+        baud=9600,
+        max_boards=256,
+        max_locks=16,
+        reply_start=b"\x90\x07",
+        reply_bytes=7,
+        checksum=lambda _: WINNSEN_END,
+        status_request=lambda board: bytes((0x90, 7, 0x02, board, 0xFF, 0xFF)),
+        open_request=lambda board, lock: bytes((0x90, 6, 0x05, board, lock)),
+        parse_flags=_parse_winnsen_status,
     ),
 }
 

@@ -192,8 +192,10 @@ def _text(message: Raw, *paths: str) -> str:
 
 
 def _number(message: Raw, path: str) -> int:
-    """A number or a text that is one; 0 if it is omitted. Raises `ReadFailed`."""
+    """A number or a text that is one; 0 if it is omitted, or -1 for that. Raises `ReadFailed`."""
     text = _text(message, path) or "0"
+    if text == "-1":
+        return 0
     if not text.isdecimal() or not 0 <= int(text[:11]) <= MAX_COUNTER:
         raise ReadFailed("not-uplink", reason=f"{path} = {text[:MAX_ID_CHARACTERS]}")
     return int(text)

@@ -718,7 +718,7 @@ def test_what_a_server_says_of_itself_is_no_sign_of_life(other: bytes) -> None:
 
 @pytest.mark.parametrize("message", [
     b"{}", b"7", b"on", b"[]", b'{"devEUI":"AgICAgI=","data":"AQ=="}', b'{"devEUI":"","data":"AQ=="}',
-    b'{"EUI":"0202020202020202","data":"xyz"}', b'{"devEUI":"0202020202020202","fCnt":-1}',
+    b'{"EUI":"0202020202020202","data":"xyz"}', b'{"devEUI":"0202020202020202","fCnt":-2}',
     b'{"devEUI":"0202020202020202","fCnt":1e99}',
     b'{"devEUI":"0202020202020202","data":"%s"}' % (b"AAAA" * 90),
 ])  # fmt: skip
