@@ -65,9 +65,9 @@ async def test_the_speed_of_a_line_is_found(line: Line, rig: Rig) -> None:
         await rig.scanner(numbers=[3]).scan_ports([line.path])
     assert rig.only().bus_table == {"url": f"rtu:{line.path}", "baud": 19200, "parity": "N"}
     rig.pasted()
-    # The user is told how long it may take: 14 Modbus lines and four of lock boards.
+    # The user is told how long it may take: 14 Modbus lines and five of lock boards.
     begun = dict(rig.said)["scan.begin"]
-    assert (begun["lines"], begun["seconds"]) == (18, round(18 * 0.15))
+    assert (begun["lines"], begun["seconds"]) == (19, round(19 * 0.15))
 
 
 @pytest.mark.parametrize("name", NAMES)
