@@ -10,7 +10,8 @@ FIRST_PORT, PORTS_PER_WORKER = 20_000, 1500
 """Below what the kernel gives to sockets that ask for any port (32768 and up, Linux): meanwhile nobody else
 can get one of them."""
 
-_numbers = itertools.count()
+_numbers = itertools.count(os.getpid())
+"""Runs at the same time, as of several checkouts, begin at different ones."""
 
 
 def free_port() -> int:

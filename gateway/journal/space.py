@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -98,19 +99,39 @@ def is_writable(journal: Path) -> bool:
     return True
 
 
+@functools.cache
+def _open_counters() -> int:
+    """Opened once: a process that has run out of file descriptors can still read it."""
+    return os.open("/proc/self/io", os.O_RDONLY)
+
+
+def process_bytes_written() -> int:
+    """Bytes that this process has had written to disks since it began (proc(5), `/proc/pid/io`)."""
+    lines = os.pread(_open_counters(), 4096, 0).decode().splitlines()
+    counts = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
+    return counts["write_bytes"] - counts["cancelled_write_bytes"]
+
+
 class CardWear:
     """Bytes this process writes to the card, and how long the card will last.
 
-    From /proc/self/io: `write_bytes` minus `cancelled_write_bytes`. The rate leaves out the first minute,
-    in which a journal may be created.
+    The rate leaves out the first minute, in which a journal may be created.
     """
 
-    def __init__(self, clock: Clock, limits: StorageLimits, window: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        limits: StorageLimits,
+        window: float,
+        total_written: Callable[[], int] = process_bytes_written,
+    ) -> None:
+        """`total_written` gives all bytes that have been written so far."""
         self._clock = clock
+        self._total_written = total_written
         self._limits = limits
         self._configured_window_s = window
         self._rate_since_s = clock.mono()
-        self._bytes_at_start = _process_bytes_written()
+        self._bytes_at_start = self._total_written()
         self._bytes_at_rate_start = self._bytes_at_start
         self._first_minute_over = False
         self._last_adaptation = self._rate_since_s, self._bytes_at_start
@@ -120,12 +141,12 @@ class CardWear:
     @property
     def bytes_written(self) -> int:
         """Bytes since the start."""
-        return _process_bytes_written() - self._bytes_at_start
+        return self._total_written() - self._bytes_at_start
 
     @property
     def bytes_per_day(self) -> float:
         """At the rate since the start; 0 while that is unknown."""
-        written = _process_bytes_written() - self._bytes_at_rate_start if self._first_minute_over else 0
+        written = self._total_written() - self._bytes_at_rate_start if self._first_minute_over else 0
         return written / max(1.0, self._clock.mono() - self._rate_since_s) * DAY_S
 
     @property
@@ -135,7 +156,7 @@ class CardWear:
 
     def adapt_window(self) -> None:
         """Lengthen or shorten the window by the rate since the last call."""
-        now, written = self._clock.mono(), _process_bytes_written()
+        now, written = self._clock.mono(), self._total_written()
         seconds = now - self._last_adaptation[0]
         if seconds < 60:
             return
@@ -147,15 +168,3 @@ class CardWear:
             self.window_s = min(MAX_WINDOW_S, self.window_s * 2)
         elif pace < self._limits.daily_bytes / 2:
             self.window_s = max(self._configured_window_s, self.window_s / 2)
-
-
-@functools.cache
-def _open_counters() -> int:
-    """Opened once: a process that has run out of file descriptors can still read it."""
-    return os.open("/proc/self/io", os.O_RDONLY)
-
-
-def _process_bytes_written() -> int:
-    lines = os.pread(_open_counters(), 4096, 0).decode().splitlines()
-    counts = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
-    return counts["write_bytes"] - counts["cancelled_write_bytes"]

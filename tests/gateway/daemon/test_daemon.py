@@ -258,9 +258,7 @@ def small_disk(centre: Centre) -> Iterator[Path]:
     """A disk of 3 MB for the journal alone."""
     folder = centre.daemon.folder / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("only root may mount")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=True)
     try:
         text = centre.daemon.site.read_text("utf-8")
         centre.daemon.journal = folder / "journal.db"

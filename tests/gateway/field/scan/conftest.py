@@ -56,11 +56,12 @@ class Rig(ScanPrinter):
 
     def scanner(self, **options: Any) -> Scanner:
         numbers = options.pop("numbers", None)
+        drivers = options.pop("drivers", DRIVERS)
         given = {"listen_s": 0.1, "timeout_s": 0.15, **options}
         return Scanner(
             site=self.site(),
             models=MODELS,
-            drivers=DRIVERS,
+            drivers=drivers,
             report=self,
             clock=SystemClock(),
             options=ScanOptions(numbers=frozenset(numbers) if numbers is not None else None, **given),

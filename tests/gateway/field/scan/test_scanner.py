@@ -7,13 +7,13 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import termios
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from drivers.lockboard import DIALECTS
@@ -26,7 +26,8 @@ from tests.drivers.conftest import Line, new_line
 from tests.drivers.gb26875.frames import PUBLISHED
 from tests.drivers.modbus.lines import chain
 from tests.drivers.test_lockboard import NAMES, Board
-from tests.gateway.field.scan.conftest import SMOKE, Rig, units
+from tests.gateway.field.scan.conftest import DRIVERS, SMOKE, Rig, units
+from tests.ports import free_port
 
 READS = {1, 2, 3, 4}
 
@@ -282,12 +283,13 @@ async def test_a_server_of_another_make_introduces_itself(
 
 
 async def test_a_network_is_looked_through_without_stopping_at_anybody(rig: Rig) -> None:
-    """In 127.1.0.0/28 nobody listens on port 502, or somebody of this machine."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.1.0.1", 502)) == 0:
-            pytest.skip("somebody serves Modbus on this machine")
-    await rig.scanner().scan_hosts(["127.1.0.0/28"])
+    modbus = DRIVERS["modbus"]
+    assert modbus.scan
+    scan = msgspec.structs.replace(modbus.scan, tcp_port=free_port())
+    drivers = {**DRIVERS, "modbus": msgspec.structs.replace(modbus, scan=scan)}
+    await rig.scanner(drivers=drivers).scan_hosts(["127.1.0.0/28"])
     assert rig.said == [("scan.network", {"hosts": 14, "seconds": 0})]
+    assert rig.found == []
     for wrong in ("10.0.0.0/8", "10.0.0.0/99", "host:port", ":502"):
         with pytest.raises(GatewayError, match="scan-"):
             await rig.scanner().scan_hosts([wrong])
