@@ -71,10 +71,9 @@ class OtherPlace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, froze
     topic: str = OWN_TOPIC
     path: str = ""
 
-    CHECKS: ClassVar[Checks] = {
-        "path": (is_valid_path, "point-path"),
-        "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
-    }
+    @property
+    def is_valid(self) -> bool:
+        return is_valid_path(self.path) and TOPIC_TEMPLATE.fullmatch(self.topic) is not None
 
 
 class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -95,6 +94,7 @@ class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     CHECKS: ClassVar[Checks] = {
         "path": (is_valid_path, "point-path"),
         "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
+        "also": (lambda places: all(place.is_valid for place in places), "mqtt-also"),
     }
 
     @property

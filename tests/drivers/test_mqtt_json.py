@@ -562,6 +562,18 @@ async def test_a_last_will_that_the_broker_has_kept_is_an_outage(broker: Broker)
     assert [(sample.values, sample.error) for sample in samples] == [({}, "mqtt-offline")]
 
 
+@pytest.mark.parametrize("place", ['topic = "{topic}/#"', 'topic = "{topic}", path = "a[b"', 'topic = ""'])
+def test_another_place_of_a_value_that_cannot_be_is_named(tmp_path: Path, place: str) -> None:
+    text = (PROFILES / "smoke" / "shelly-plus-smoke.toml").read_text("utf-8")
+    right = 'topic = "{topic}/events/rpc", path = "params.smoke:0.alarm"'
+    assert right in text
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace(right, place, 1), "utf-8")
+    with pytest.raises(Mistakes) as wrong:
+        load_profile(file)
+    assert [mistake.key for mistake in wrong.value.mistakes] == ["mqtt-also"]
+
+
 def test_a_topic_that_the_device_does_not_have_is_named() -> None:
     device = thermometer("a", "one")
     points = {"x": JsonPoint(topic="stat/{1}/POWER")}
