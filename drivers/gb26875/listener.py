@@ -94,8 +94,9 @@ class FireListener(Listener):
         self._command_sequences = itertools.cycle(range(1, 0x8000))
         self._replies: dict[tuple[str, int], asyncio.Future[None]] = {}
         """Commands that wait for their confirmation, by device and sequence."""
-        self._duty_answers: dict[str, set[asyncio.Future[None]]] = {}
-        """By device, duty checks that wait for an answer."""
+        self._duty_checks: dict[str, set[tuple[asyncio.Future[None], asyncio.Future[None]]]] = {}
+        """By device, the confirmation and the answer of each duty check in progress. The answer does not
+        say which one it is for: what comes before the confirmation is for an earlier one."""
         self.address: tuple[str, int] | None = None
         """The address on which the server listens."""
         self._query_sequences = itertools.cycle(range(0x8000, 0x10000))
@@ -161,8 +162,9 @@ class FireListener(Listener):
             reply.set_exception(ReadFailed("gb26875-denied"))
         if packet.command == SEND and packet.data[:1] == bytes((DEVICE_OPERATION,)):
             acts = packet.data[2 :: OPERATION_FORMATS[DEVICE_OPERATION][0]]
-            for answer in self._duty_answers.get(name, ()):
-                if any(act & DUTY_ANSWERED for act in acts) and not answer.done():
+            for confirmation, answer in self._duty_checks.get(name, ()):
+                is_asked = confirmation.done() and not answer.done()
+                if is_asked and any(act & DUTY_ANSWERED for act in acts):
                     answer.set_result(None)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
@@ -184,8 +186,8 @@ class FireListener(Listener):
         loop = asyncio.get_running_loop()
         reply = self._replies[key] = loop.create_future()
         duty: asyncio.Future[None] = loop.create_future()
-        waiting = self._duty_answers.setdefault(device.name, set())
-        waiting.add(duty)
+        checks = self._duty_checks.setdefault(device.name, set())
+        checks.add((reply, duty))
         try:
             await write(last_packet.control(sequence, data))
             await reply
@@ -195,7 +197,7 @@ class FireListener(Listener):
             raise ReadFailed("gb26875-away") from error
         finally:
             del self._replies[key]
-            waiting.discard(duty)
+            checks.discard((reply, duty))
         return {}
 
     def _clock_packet(self, packet: FirePacket) -> bytes:
