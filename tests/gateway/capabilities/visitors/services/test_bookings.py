@@ -94,6 +94,17 @@ def test_a_groups_visitors_are_counted_up_to_those_who_were_expected() -> None:
     assert told(centre.tick(24 * HOUR), "visitor-day")[0]["tours"] == 3
 
 
+def test_two_groups_that_come_at_once_share_who_comes() -> None:
+    centre = hall()
+    for title in ("一班", "二班"):
+        book(centre, title=title, **{"class": "tour", "expected": 3})
+    centre.keep(TEN)
+    (crossing,) = told(centre.says(TEN + 1, 4, 0, "a"), "crossing")
+    assert (crossing["tours"], centre.figures["tours"]) == (4, 4)
+    (crossing,) = told(centre.says(TEN + 2, 9, 0, "a"), "crossing")
+    assert (crossing["tours"], centre.figures["tours"]) == (2, 6)
+
+
 def test_a_group_that_comes_to_a_room_comes_through_its_own_door_if_it_has_one() -> None:
     centre = hall()
     book(centre, room="hall", **{"class": "tour"})

@@ -38,6 +38,10 @@ def test_a_period_counts_once_however_often_and_in_whatever_order_it_comes() -> 
     assert quarters(centre, 4, 2, 2) == ["crossing"]
     assert quarters(centre, 2, 7) == ["crossing"]
     assert quarters(centre, 2, 7) == []
+    assert centre.row().counted_intervals_s == (
+        unix(MORNING, MORNING + 3 * QUARTER),
+        unix(MORNING + 4 * QUARTER, MORNING + 5 * QUARTER),
+    )
     centre.reboot()
     assert quarters(centre, 0, 50) == []
     assert centre.now() == (64, 3, 61)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, Door, Layout, Room
@@ -126,6 +127,33 @@ def test_a_zone_that_counts_nobody_who_passes_is_no_door() -> None:
     assert told(centre.tick(24 * HOUR), "visitor-day")[0]["doors"].keys() == {"d"}
 
 
+def test_what_counts_nobody_who_passes_counts_at_no_door() -> None:
+    layout = Layout(doors={"main": Door(counters=("zone",))})
+    centre = Centre(counter("zone", points=["occupancy"]), layout=layout)
+    centre.tick(0)
+    assert centre.says(1, 5, 0, "zone") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "bad", "why"),
+    [
+        ({"battery": 80}, {"in": "missing", "out": "missing"}, ""),
+        ({}, {"battery": "missing"}, ""),
+        ({}, {"in": "missing"}, "unreadable"),
+        ({}, {"period_in": "missing"}, "unreadable"),
+        ({"battery": 80}, {"in": "not-a-number"}, "implausible"),
+    ],
+)
+def test_a_report_without_counts_is_a_fault_only_if_it_should_have_some(
+    values: dict[str, Any], bad: dict[str, str], why: str
+) -> None:
+    """Some counters report their battery by itself."""
+    centre = Centre()
+    centre.says(0, 5)
+    centre.step(Sample("d", at(1), values, bad))
+    assert centre.row().why == why
+
+
 def test_inside_is_never_below_nought_and_the_unseen_are_written_down() -> None:
     centre = Centre()
     centre.tick(0)
@@ -147,6 +175,28 @@ def test_each_day_begins_anew_and_writes_the_last_one_down() -> None:
     assert [each["room"] for each in told(facts, "visitor-drift")] == ["", "hall"]
     assert kinds(centre.tick(24 * HOUR + 1)) == []
     assert centre.now() == (0, 0, 0)
+    centre.says(25 * HOUR, 12, 4, "a")
+    (body,) = told(centre.tick(48 * HOUR), "visitor-day")
+    assert (body["day"], body["in"], body["out"], body["tours"], body["unseen"]) == (
+        day(24 * HOUR),
+        3,
+        0,
+        0,
+        0,
+    )
+    assert body["rooms"] == {"hall": {"in": 0, "out": 0, "unseen": 0}}
+    assert body["doors"]["main"] == {"in": 3, "out": 0, "counters": {"a": [3, 0], "b": [0, 0]}}
+
+
+@pytest.mark.parametrize(
+    ("came", "hours", "told_of"), [(0, None, False), (5, None, True), (0, WEEK, True), (5, WEEK, True)]
+)
+def test_when_it_was_open_is_told_of_a_day_with_visitors_or_published_hours(
+    came: int, hours: Any, told_of: bool
+) -> None:
+    centre = hall(hours)
+    centre.says(9 * HOUR, came, 0, "a")
+    assert ("opening-day" in kinds(centre.tick(24 * HOUR))) is told_of
 
 
 def test_at_closing_who_is_left_over_is_taken_to_have_gone() -> None:
@@ -250,6 +300,17 @@ def test_a_counter_that_is_gone_leaves_its_visitors() -> None:
     assert centre.now() == (10, 0, 10)
     centre.says(3, 12, 0, "b")
     assert centre.now()[0] == 12
+
+
+def test_a_counter_that_is_moved_to_another_door_counts_there_from_the_beginning() -> None:
+    centre = hall()
+    centre.says(2, 10, 0, "a"), centre.says(2, 4, 0, "b")
+    doors = {**HALL.doors, "main": Door(counters=("a",)), "side": Door(counters=("b",))}
+    centre.layout = msgspec.structs.replace(HALL, doors=doors)
+    centre.service = centre.fresh()
+    centre.step(adopted())
+    centre.says(3, 7, 0, "b")
+    assert (centre.now()[0], centre.figures["door.side.in"]) == (13, 3)
 
 
 def test_a_restart_between_two_counters_of_a_door_counts_nobody_twice() -> None:
