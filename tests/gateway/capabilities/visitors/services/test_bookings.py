@@ -135,6 +135,19 @@ def test_a_booking_of_a_door_counts_who_passes_it() -> None:
     assert stored.flow == Flow(5, 0, unseen=0)
 
 
+def test_bookings_of_another_time_or_door_take_nobody_from_this_one() -> None:
+    centre = hall()
+    book(centre, title="晨练", **{"from": wall(8 * HOUR), "until": wall(9 * HOUR)})
+    book(centre, title="后院", door="yard"), book(centre)
+    book(centre, title="合唱", **{"from": wall(TEN + HOUR), "until": wall(TEN + 2 * HOUR)})
+    centre.keep(TEN - 1)
+    centre.says(TEN, 5, 0, "a")
+    attended = told(centre.tick(TEN + 3 * HOUR), "attendance")
+    assert {each["title"]: each["came"] for each in attended} == {
+        "晨练": 0, "后院": 0, "书法课": 5, "合唱": 0,
+    }  # fmt: skip
+
+
 def test_a_period_that_comes_after_the_end_is_waited_for() -> None:
     centre = Centre(every=900)
     centre.tick(0)
