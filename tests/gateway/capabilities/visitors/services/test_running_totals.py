@@ -251,6 +251,11 @@ def test_a_lane_with_one_beam_counts_one_way() -> None:
     centre = Centre(counter("d", points=["in"]))
     centre.step(Sample("d", at(0), {"in": 5}), Sample("d", at(1), {"in": 7}))
     assert centre.now() == (2, 0, 2)
+    assert centre.row().total == (7, 0)
+    centre = Centre(counter("d", points=["out"]))
+    centre.step(Sample("d", at(0), {"out": 5}), Sample("d", at(1), {"out": 7}))
+    assert centre.now() == (0, 2, 0)
+    assert centre.row().total == (0, 7)
 
 
 def test_totals_that_come_in_different_messages_belong_together() -> None:
@@ -308,12 +313,17 @@ def test_a_total_is_ahead_of_another_by_what_passed() -> None:
     assert passed_between((65_530, 2), (3, 2), wraps) == (9, 0)
     assert passed_between((40_000, 2), (3, 2), wraps) is None
     assert passed_between((3, 2), (2, 9), wraps) is None
+    assert passed_between((57_344, 2), (0, 2), wraps) == (8192, 0), "the last eighth of the range"
+    assert passed_between((57_343, 2), (0, 2), wraps) is None
+    assert passed_between((2, 65_535), (2, 65_535), wraps) == (0, 0)
+    assert passed_between((65_536, 2), (0, 2), wraps) is None, "it has a larger range"
 
 
 def read(centre: Centre, *totals: int, begin: int = 0, every: int = 60) -> int:
     """One total a minute, as many out as in; the seconds at the end."""
     for number, total in enumerate(totals):
         centre.says(begin + number * every, total, total)
+        assert centre.row().recent_totals[-1] == centre.row().total
     return begin + len(totals) * every
 
 
@@ -358,6 +368,60 @@ def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width:
     for number, total in enumerate([width - 6, width - 4, width - 2, 1, 2]):
         centre.says(60 * number, total, 100 + number)
     assert centre.now()[:2] == (8, 4)
+
+
+@pytest.mark.parametrize("last", [(1, 104), (0, 104), (0, 106), (2, 103)])
+def test_a_roll_over_counts_at_once_whoever_else_has_passed(last: tuple[int, int]) -> None:
+    centre = Centre(every=60)
+    for number, (came, left) in enumerate([(250, 98), (252, 101), (254, 104)]):
+        centre.says(60 * number, came, left)
+    crossed = told(centre.says(180, *last), "crossing")
+    came, left = last[0] + 2, last[1] - 104
+    assert crossed == ([{"in": came, "out": left}] if left >= 0 else [])
+
+
+def test_a_total_of_256_did_not_roll_over_at_256() -> None:
+    centre = Centre(every=60)
+    for number, (came, left) in enumerate([(252, 98), (254, 101), (256, 104), (1, 105)]):
+        assert told(centre.says(60 * number, came, left), "crossing") == [
+            {"in": 2, "out": 3}
+        ] * (0 < number < 3)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "believed"),
+    [
+        ((0, 1, 31.9), False),
+        ((0, 1, 32), True),
+        ((0, 32), False),
+        ((0, 32, 33), True),
+        ((0, 20, 31, 31.9), False),
+    ],
+)
+def test_a_total_that_stays_fallen_is_believed_after_three_readings_and_half_a_minute(
+    seconds: tuple[float, ...], believed: bool
+) -> None:
+    """And two reading intervals more, of a second each. Until then it may be a late one."""
+    centre = Centre()
+    for total in range(10):
+        centre.says(total, total)
+    for second in seconds:
+        centre.says(600 + second, 4)
+    assert centre.row().total == ((4, 0) if believed else (9, 0))
+    assert (centre.row().unconfirmed is None) is believed
+
+
+@pytest.mark.parametrize(
+    ("second", "people", "has_span"), [(300, 4, True), (299, 4, False), (300, 3, False), (86_400, 3, False)]
+)
+def test_more_than_three_who_passed_in_five_minutes_come_with_that_time(
+    second: float, people: int, has_span: bool
+) -> None:
+    centre = Centre()
+    centre.says(0, 5)
+    (crossing,) = told(centre.says(second, 5 + people), "crossing")
+    span = {"since": wall(0), "until": wall(second)} if has_span else {}
+    assert crossing == {"in": people, "out": 0, **span}
 
 
 def test_a_total_that_falls_by_one_far_from_any_end_has_not_rolled_over() -> None:

@@ -304,12 +304,12 @@ def test_a_counter_that_is_gone_leaves_its_visitors() -> None:
 
 def test_a_counter_that_is_moved_to_another_door_counts_there_from_the_beginning() -> None:
     centre = hall()
-    centre.says(2, 10, 0, "a"), centre.says(2, 4, 0, "b")
+    centre.says(2, 4, 0, "b"), centre.says(3, 10, 0, "a")
     doors = {**HALL.doors, "main": Door(counters=("a",)), "side": Door(counters=("b",))}
     centre.layout = msgspec.structs.replace(HALL, doors=doors)
     centre.service = centre.fresh()
     centre.step(adopted())
-    centre.says(3, 7, 0, "b")
+    centre.says(4, 7, 0, "b")
     assert (centre.now()[0], centre.figures["door.side.in"]) == (13, 3)
 
 
