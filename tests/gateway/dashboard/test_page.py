@@ -137,7 +137,8 @@ def looks_old(page: Page) -> None:
     for pill in page.driver.find_elements(By.CSS_SELECTOR, ".pill"):
         red, green, blue = map(int, re.findall(r"\d+", pill.value_of_css_property("color"))[:3])
         assert green - max(red, blue) < 20, pill.text
-    assert not any(each.is_displayed() for each in page.driver.find_elements(By.CSS_SELECTOR, ".calm"))
+    claims = page.driver.find_elements(By.CSS_SELECTOR, ".calm, .if-live")
+    assert not any(each.is_displayed() for each in claims)
 
 
 def looks_live(page: Page) -> None:

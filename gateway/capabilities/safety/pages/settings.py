@@ -26,6 +26,8 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hours in which a finding is to be closed, by severity."""
     tested_points: Mapping[str, tuple[str, ...]] = {}
     """By device: the points that a walk test checks."""
+    rule_points: Mapping[str, str] = {}
+    """By rule: the point whose value its alarms show, of the device that they are recorded for."""
     people_inside: str = ""
     """The figure with the number of people in the centre: `service.figure`."""
 
@@ -46,6 +48,10 @@ def settings(site: Site) -> SafetySettings:
         plans=part.duties.plans,
         patrols=part.duties.patrols,
         finding_hours=part.duties.hazards,
+        rule_points={
+            rule.point: rule.conditions[0].point.removeprefix(f"{rule.device}.")
+            for rule in part.rules.values()
+        },
         people_inside=part.people_inside,
         tested_points={name: points for name, points in tested.items() if points},
     )

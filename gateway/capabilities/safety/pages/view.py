@@ -178,6 +178,8 @@ class OutputRow(msgspec.Struct, frozen=True):
     name: str
     title: dict[str, str]
     device: str
+    action: str
+    """The action of the device that switches it on."""
     state: str
     sound: bool
     why: tuple[AlarmRow, ...]
@@ -411,7 +413,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             state=alarm.state,
             point=alarm.point,
             value=alarm.value,
-            unit=info.units.get(alarm.point, "") if info else "",
+            unit=info.units.get(settings.rule_points.get(alarm.point, alarm.point), "") if info else "",
             raised=wall_ms(alarm.raised, part_input.now),
             by=alarm.acknowledged_by,
             rule=alarm.title,
@@ -559,6 +561,7 @@ def _output_row(
         name=name,
         title=title,
         device=output.device,
+        action=output.on,
         state="failed" if failed else state,
         sound=output.sound,
         why=tuple(alarm for alarm in alarms if alarm.id in asking_alarms),

@@ -295,6 +295,7 @@ def test_what_is_switched_and_what_does_not_obey_is_told(house: House, page: Pag
     house.alarm(AlarmState.ACTIVE)
     house.says("outputs", **{"siren": True, "siren.failed": False})
     page.shows("起因：火警 一层活动室烟感 已启动", "#outputs")
+    assert "siren" not in page.text("#outputs").lower()
     row = Alarm(
         id="outputs/siren.failed/1",
         device="outputs",

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.pages import SafetySettings
+from gateway.capabilities.safety.pages.settings import settings
 from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, MusterCount
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
+from gateway.config import load_site
 from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import PointRow, Severity
 from tests.gateway.views import DOOR, NOON, SMOKE, alarm, at, outage, sample, todays_visitors, view, view_of
 
+SITE_WITH_RULE = """
+schema = "linli/site/1"
+site = { id = "demo", title = "Demo" }
+bus.a = { driver = "modbus", url = "tcp://127.0.0.1:502" }
+device.smoke = { profile = "smoke/generic-rs485", bus = "a", unit = 1 }
+rule.hot = { hazard = "fire", when = [{ point = "smoke.temperature", above = 38 }] }
+"""
 SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
 
 
@@ -72,6 +83,16 @@ def test_an_offline_device_is_told_with_the_facts_of_its_error() -> None:
     silent = (outage("smoke", "silent", seconds="90"),)
     (line,) = view(SMOKE, samples=silent, safety={"smoke/link": row}).parts["safety"].alarms
     assert line.reason == {"sentence": "error.silent", "facts": {"seconds": "90"}}
+
+
+def test_the_value_of_a_rule_has_the_unit_of_the_point_that_it_is_of(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(SITE_WITH_RULE, "utf-8")
+    smoke = replace(SMOKE, units={"temperature": "°C"})
+    row = replace(alarm(AlarmState.ACTIVE), point="hot", value=38.9, title={"en": "Hot kitchen"})
+    shown = view(smoke, safety={"rule/hot": row}, safety_settings=settings(load_site(file)))
+    (line,) = shown.parts["safety"].alarms
+    assert (line.value, line.unit) == (38.9, "°C")
 
 
 def test_which_of_several_points_it_is_is_shown() -> None:
