@@ -1,9 +1,11 @@
-"""Devices that answer HTTP GET with JSON, for example Axis people counters."""
+"""Devices that answer HTTP GET: with JSON, as Axis people counters, or with lines of `key.key=value`, as
+Dahua's cameras."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
@@ -28,7 +30,7 @@ from gateway.model import (
 )
 from gateway.wire.codec import point_value_at
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
-from gateway.wire.json_text import parse_json
+from gateway.wire.json_text import MAX_JSON_DEPTH, MAX_OBJECTS, check_parts, decode_text, parse_json
 from gateway.wire.path import is_valid_path
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
@@ -93,8 +95,30 @@ def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[
 
 
 def parse_example(fields: Mapping[str, Any]) -> dict[str, Raw]:
-    """A worked example: `json."/what/to/get" = '{"in": 3}'`."""
-    return {get: parse_json(answer) for get, answer in fields["json"].items()}
+    """A worked example: `json."/what/to/get" = '{"in": 3}'`, or `text` with lines of `key.key=value`."""
+    answers = fields["json"] if "json" in fields else fields["text"]
+    return {get: parse_answer(answer.encode()) for get, answer in answers.items()}
+
+
+_LINE = re.compile(r"[\w\[\]-]+(?:\.[\w\[\]-]+)+=.*")
+
+
+def parse_answer(body: bytes) -> Raw:
+    """A tree of the JSON, or of the lines `key.key=value`, whose values are texts. Raises `ReadFailed`."""
+    lines = [line for line in decode_text(body).splitlines() if line.strip()]
+    if not lines or not all(map(_LINE.fullmatch, lines)):
+        return parse_json(body)
+    check_parts(body, "=", MAX_OBJECTS)
+    tree: dict[str, Any] = {}
+    for line in lines:
+        path, _, value = line.partition("=")
+        *outer, last = path.replace("[", ".").replace("]", "").split(".", MAX_JSON_DEPTH)
+        branch = tree
+        for key in outer:
+            inner = branch.setdefault(key, {})
+            branch = inner if isinstance(inner, dict) else {}
+        branch[last] = value.strip()
+    return tree
 
 
 def format_raw(raw: Mapping[str, Raw]) -> str:
@@ -141,7 +165,7 @@ class HttpBus(Bus):
                 body += part
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
-        return parse_json(bytes(body))
+        return parse_answer(bytes(body))
 
     def _refusal(self, challenges: list[Challenge]) -> ReadFailed:
         """Why the login failed: the password is wrong, or is wanted in another way."""

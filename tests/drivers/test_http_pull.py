@@ -16,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.http_pull import MAX_RESPONSE_BYTES, Address, Options, ResponsePoint, connect, decode
+from drivers.http_pull import (
+    MAX_RESPONSE_BYTES,
+    Address,
+    Options,
+    ResponsePoint,
+    connect,
+    decode,
+    format_raw,
+    parse_answer,
+)
 from gateway.config import load_profile
 from gateway.model import Bus, Device, LinkDown, ReadFailed
 from gateway.wire.codec import convert_values
@@ -272,6 +281,49 @@ async def test_another_way_to_log_in_is_told_from_a_wrong_password(
     failed = await failure(server.url, username=USER, password_file=password(tmp_path), auth=auth)
     assert (failed.key, failed.facts["offered"]) == ("http-scheme", offered)
     assert len(server.requests) == 1
+
+
+SUMMARY = b"""summary.Channel=0\r
+summary.EnteredSubtotal.Hour=22\r
+summary.EnteredSubtotal.Today=12\r
+summary.EnteredSubtotal.Total=1\r
+summary.ExitedSubtotal.Today=11\r
+summary.RuleName=NumberStat\r
+summary.UTC=1615580510\r
+"""
+
+
+async def test_a_dahua_camera_answers_with_lines(server: Server) -> None:
+    """As recorded in public programs for `videoStatServer.cgi?action=getSummary`."""
+    server.says = lambda request: answer(SUMMARY, "200 OK", "Content-Type: text/plain;charset=utf-8")
+    points: Any = load_profile(PROFILE.with_name("dahua-counting.toml")).points
+    async with bus(server.url) as opened:
+        raw = await opened.read(camera(points))
+    assert convert_values(points, decode(points, raw)) == ({"in": 12, "out": 11}, {})
+    assert "GET /cgi-bin/videoStatServer.cgi?action=getSummary&channel=1 " in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "tree"),
+    [
+        (b"t.Rule[0].Name=Hall door\nt.Rule[1].Name=",
+         {"t": {"Rule": {"0": {"Name": "Hall door"}, "1": {"Name": ""}}}}),
+        (b"a.b=1\na.b.c=2\na.d=x=y", {"a": {"b": "1", "d": "x=y"}}),
+        (b'{"a.b": 1}', {"a.b": 1}), (b"23.4", 23.4), (b"in=3", "in=3"), (b"a.b=1\n<html>", None),
+    ],
+)  # fmt: skip
+def test_lines_of_keys_are_a_tree(body: bytes, tree: Any) -> None:
+    if tree is None:
+        with pytest.raises(ReadFailed):
+            parse_answer(body)
+    else:
+        assert parse_answer(body) == tree
+
+
+def test_lines_cost_no_depth() -> None:
+    assert format_raw({"/": parse_answer(b"a" + b".a" * 100_000 + b"=1")}).count("{") < 50
+    with pytest.raises(ReadFailed, match="message-parts"):
+        parse_answer(b"a.b=1\n" * 4000)
 
 
 @pytest.mark.parametrize(
