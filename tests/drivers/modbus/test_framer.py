@@ -337,6 +337,14 @@ def test_a_reply_with_a_wrong_number_is_used_from_the_second_on() -> None:
     assert [framer.converse(), framer.converse(number=0)] == [True, False], "the first again"
 
 
+def test_a_refusal_with_a_wrong_number_is_used_from_the_second_on() -> None:
+    framer = Tcp()
+    for used in (False, True):
+        framer.ask()
+        refusal = bytes((7, 0x83, 2))
+        assert hear(framer, tcp_frame(0, refusal)) == [tcp_frame(framer.number, refusal) if used else b""]
+
+
 def test_a_server_whose_numbers_were_right_twice_in_a_row_is_held_to_them() -> None:
     framer = Tcp()
     assert [framer.converse(), framer.converse(number=0), framer.converse(number=0)] == [True, False, True]

@@ -424,6 +424,12 @@ def test_more_than_three_who_passed_in_five_minutes_come_with_that_time(
     assert crossing == {"in": people, "out": 0, **span}
 
 
+def test_a_false_reading_makes_the_time_since_the_last_right_one_no_longer() -> None:
+    centre = Centre()
+    centre.says(0, 5), centre.says(299, 5), centre.says(300, 70_000)
+    assert told(centre.says(301, 9), "crossing") == [{"in": 4, "out": 0}]
+
+
 def test_a_total_that_falls_by_one_far_from_any_end_has_not_rolled_over() -> None:
     centre = Centre(every=60)
     for number, (came, left) in enumerate([(0, 0), (60, 50), (70, 80)]):

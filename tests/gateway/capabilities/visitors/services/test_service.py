@@ -90,6 +90,16 @@ def test_a_first_counter_that_does_not_trust_itself_is_replaced() -> None:
     assert centre.now()[0] == 8
 
 
+def test_a_second_counter_that_did_not_trust_itself_brings_nobody_when_it_takes_over() -> None:
+    centre = hall()
+    centre.says(2, 5, 2, "a"), centre.says(2.5, 5, 2, "b")
+    centre.says(3, 90, 80, "b", invalid=True), centre.says(4, 95, 85, "b", invalid=False)
+    centre.silent(5, "a")
+    assert centre.now() == (5, 2, 3)
+    centre.says(6, 97, 86, "b")
+    assert centre.now() == (7, 3, 4)
+
+
 def test_counters_that_disagree_do_not_drift_apart_for_ever() -> None:
     centre = hall()
     for second in range(2, 500):
