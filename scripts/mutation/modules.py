@@ -62,8 +62,8 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "body = DEFLATED + deflated if len(deflated) <= len(plain) else PLAIN + plain",
         ): "of the same length, either will do",
         (
-            "deflated = zlib.compress(plain, 1)",
-            "deflated = zlib.compress(plain, 2)",
+            "return _smaller(plain, zlib.compress(plain, 1))",
+            "return _smaller(plain, zlib.compress(plain, 2))",
         ): "a little slower and smaller",
     },
     "gateway/services/commands.py": {
@@ -81,6 +81,102 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "earliest = heapq.nsmallest(max(0, len(rows) - MAX_COMMANDS), ended)",
             "earliest = heapq.nsmallest(max( -1, len(rows) - MAX_COMMANDS), ended)",
         ): "fewer than none are none",
+    },
+    "gateway/wire/codec.py": {
+        (
+            "return found[0] if found and isinstance(found[0], bool | int | float | str) else None",
+            "return found[ -1] if found and isinstance(found[0], bool | int | float | str) else None",
+        ): "it is the only one",
+        (
+            "return found[0] if found and isinstance(found[0], bool | int | float | str) else None",
+            "return found[0] if found and isinstance(found[ -1], bool | int | float | str) else None",
+        ): "it is the only one",
+    },
+    "drivers/gb26875/packets.py": {
+        ("self._searched = 0", "self._searched = -1"): "a search begins at the beginning",
+        ("self._garbled_until = 0", "self._garbled_until = -1"): "no packet begins earlier",
+        ("sound_until = 0", "sound_until = -1"): "no packet begins earlier",
+        (
+            "self._garbled_until = max(0, self._garbled_until - kept)",
+            "self._garbled_until = max( -1, self._garbled_until - kept)",
+        ): "no packet begins earlier",
+    },
+    "drivers/modbus/registers.py": {
+        (
+            '"bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),',
+            '"bit": (lambda point: (point.bit or -1) < point.bits, "bit-range"),',
+        ): "without a bit there is none to check",
+        (
+            "before, limit = max_hole, 0",
+            "before, limit = max_hole, 1",
+        ): "there is no request before the first",
+        (
+            "before, limit = max_hole, 0",
+            "before, limit = max_hole, -1",
+        ): "there is no request before the first",
+        ("self._has_replied = False", "self._has_replied = True"): "each poll begins with False",
+        ("values[name] = bool(words[0])", "values[name] = bool(words[ -1])"): "it is the only one",
+        (
+            'values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]',
+            'values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[ -1]',
+        ): "it is the only one",
+    },
+    f"{SAFETY}/alarms/rule_evaluator.py": {
+        ("self._last_changed_s = 0.0", "self._last_changed_s = 1.0"): "the first reading sets it",
+        ("self._last_changed_s = 0.0", "self._last_changed_s = -1.0"): "the first reading sets it",
+        ("state = entries[0][0]", "state = entries[ -1][0]"): "all entries are of one rule",
+        (
+            "state.conditions[0].update_value(place in places, at.mono_ns / 1e9)",
+            "state.conditions[0].update_value(place in places, at.mono_ns * 1e9)",
+        ): "whether it is a place has nothing to do with time",
+        (
+            "state.conditions[0].update_value(place in places, at.mono_ns / 1e9)",
+            "state.conditions[0].update_value(place in places, at.mono_ns / 1000000001.0)",
+        ): "whether it is a place has nothing to do with time",
+        (
+            "state.conditions[0].update_value(place in places, at.mono_ns / 1e9)",
+            "state.conditions[0].update_value(place in places, at.mono_ns / 999999999.0)",
+        ): "whether it is a place has nothing to do with time",
+        (
+            "state.conditions[0].update_value(place in places, at.mono_ns / 1e9)",
+            "state.conditions[ -1].update_value(place in places, at.mono_ns / 1e9)",
+        ): "the rule of a point has one condition",
+    },
+    f"{VISITORS}/opening_hours.py": {
+        (
+            "uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown=0.0)",
+            "uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown= 1.0)",
+        ): "the clock is set at both",
+        (
+            "uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown=0.0)",
+            "uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown= -1.0)",
+        ): "the clock is set at both",
+    },
+    f"{VISITORS}/period_counts.py": {
+        (
+            "if counter.missing_reported_until_s <= earlier[1]",
+            "if counter.missing_reported_until_s < earlier[1]",
+        ): "a time that was counted is between two gaps",
+        (
+            "silent = sample.at.seconds_since(counter.at, if_unknown=0.0)",
+            "silent = sample.at.seconds_since(counter.at, if_unknown= 1.0)",
+        ): "a second is never too long",
+        (
+            "silent = sample.at.seconds_since(counter.at, if_unknown=0.0)",
+            "silent = sample.at.seconds_since(counter.at, if_unknown= -1.0)",
+        ): "a second is never too long",
+    },
+    f"{VISITORS}/service.py": {
+        (
+            "with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),",
+            "with_passage(_replace(place, tours=place.tours + ( 1 if room else tours)), came, left),",
+        ): "of a room it is not read",
+    },
+    "drivers/modbus/framer.py": {
+        (
+            'frame = self._stream[at : at + HEADER_BYTES + size] if at >= 0 else b""',
+            'frame = self._stream[at : at + HEADER_BYTES + size] if at >= -1 else b""',
+        ): "a frame of a byte is none",
     },
 }
 """Mutants that behave as the module does: the line as it is and as it is changed, and why."""
