@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.model import Lane
 
@@ -23,7 +23,7 @@ async def find_gaps(
     known = await reader.gaps()
     found: list[tuple[Stream, int, int, int]] = []
     last: dict[Stream, int] = {}
-    reported: set[tuple[str, str, int]] = set()
+    reported: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for lane in LANES:
         after = 0
         while packs := await reader.read_after(lane, after, ROWS_PER_READ):
@@ -35,7 +35,8 @@ async def find_gaps(
                     found.append((stream, first, record.seq - 1, record.seq - first))
                 last[stream] = record.seq
                 if record.kind == "gap":
-                    reported.add((str(record.body["lane"]), record.device, int(record.body["first"])))
+                    key = str(record.body["lane"]), record.device
+                    reported.setdefault(key, []).append((record.body["first"], record.body["last"]))
     for stream, written in streams.items():
         first = last.get(stream, 0) + 1
         # It is unknown which of the skipped numbers were used.
@@ -49,6 +50,18 @@ async def find_gaps(
         )
         gaps.append(LedgerGap(lane, device, first, end, max(0, lost - named), DAMAGE_REASON))
     unreported = [
-        (day, gap) for day, gap in known if (gap.lane.name.lower(), gap.device, gap.first) not in reported
+        (day, gap)
+        for day, gap in known
+        if not is_reported(gap, reported.get((gap.lane.name.lower(), gap.device), []))
     ]
     return gaps, unreported
+
+
+def is_reported(gap: LedgerGap, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether gap records with these first and last numbers name all that a gap of the ledger counts."""
+    count, following = 0, gap.first
+    for first, last in sorted(spans):
+        numbers = range(max(first, following), min(last, gap.last) + 1)
+        count += len(numbers)
+        following = max(following, numbers.stop)
+    return count >= gap.count and any(first == gap.first for first, _ in spans)

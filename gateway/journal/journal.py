@@ -47,10 +47,11 @@ from .salvage import (
 from .space import CardWear, DiskReserve, StorageLimits
 from .statements import (
     add_day,
+    add_gap,
     delete_packs,
     insert_dead_letter,
-    insert_gap,
     insert_pack,
+    prune_ledger,
     set_checkpoint,
     set_clean,
     set_cursor,
@@ -164,6 +165,8 @@ class Journal:
         self.delivered_pos = dict.fromkeys(LANES, 0)
         """The position up to which the platform has acknowledged each lane."""
         self.commit_count = 0
+        self._newest_day = ""
+        """Of the ledger, since the start."""
         self.dropped_count = 0
         """Records dropped since the start."""
         self.dead_letter_count = 0
@@ -372,7 +375,7 @@ class Journal:
             self._pending.changes[service, key] = row
 
     async def commit(self) -> None:
-        """Return once everything appended so far is on the disk. Raises `JournalFailed`."""
+        """Return once all alarms and events appended so far are on the disk. Raises `JournalFailed`."""
         done = asyncio.get_running_loop().create_future()
         self._pending.waiting.append(done)
         self._wake.set()
@@ -538,7 +541,7 @@ class Journal:
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
             *(set_cursor(lane, pos) for lane, pos in pending.cursors.items()),
-            *(insert_gap(day, gap) for day, gap in pending.gaps),
+            *(add_gap(day, gap) for day, gap in pending.gaps),
             *(
                 statement
                 for record, reason in pending.dead_letters
@@ -599,9 +602,12 @@ class Journal:
             for records in (*later, self._pending.alarms, self._pending.events)
             for record in records
         )
+        newest_day = max((day for day, _, _ in days), default="")
+        is_new_day, self._newest_day = newest_day > self._newest_day, max(newest_day, self._newest_day)
         return [
             *(set_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
             *(add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
+            *(prune_ledger() if is_new_day else []),
             set_checkpoint(),
             set_clean(closing),
         ]

@@ -10,6 +10,9 @@ from .rows import Pack, encode, pack_records
 
 MAX_DEAD_LETTERS = 100
 """The newest of each stream are kept."""
+MAX_GAPS_PER_DAY = 32
+"""Of one stream and reason, in the ledger."""
+MAX_LEDGER_DAYS = 400
 
 
 def insert_pack(lane: Lane, count: int, pack: Pack) -> Statement:
@@ -68,12 +71,29 @@ def set_epoch(epoch: str) -> Statement:
     return "UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,)
 
 
-def insert_gap(day: str, gap: LedgerGap) -> Statement:
-    """Add a gap to the ledger."""
+def add_gap(day: str, gap: LedgerGap) -> Statement:
+    """Add a gap to the ledger. One that follows another of the same reason, or of which the stream has too
+    many on that day, makes the last of them longer: the counts stay right."""
+    same = "day = ?1 AND lane = ?2 AND device = ?3 AND reason = ?7"
     return (
-        "INSERT INTO gap (day, lane, device, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
+        "INSERT INTO gap (id, day, lane, device, first, last, count, reason) VALUES "  # noqa: S608
+        f"((SELECT max(id) FROM gap WHERE {same} AND (last = ?4 - 1 OR "
+        f"(SELECT count(*) FROM gap WHERE {same}) >= ?8)), ?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+        "ON CONFLICT (id) DO UPDATE SET first = min(first, excluded.first), "
+        "last = max(last, excluded.last), count = count + excluded.count",
+        (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason, MAX_GAPS_PER_DAY),
     )
+
+
+def prune_ledger() -> list[Statement]:
+    """Delete the days that are too old. Days are counted, as the clock may have been years ahead once."""
+    # Not LIMIT 1 OFFSET with DISTINCT: of one row, SQLite 3.40 returns it whatever the offset.
+    oldest = "(SELECT min(day) FROM (SELECT DISTINCT day FROM day ORDER BY day DESC LIMIT ?))"
+    # The gaps first: which days are too old is known from those that were measured.
+    return [
+        (f"DELETE FROM {table} WHERE day < {oldest}", (MAX_LEDGER_DAYS,))  # noqa: S608
+        for table in ("gap", "day")
+    ]
 
 
 def insert_dead_letter(record: Record, reason: str) -> list[Statement]:

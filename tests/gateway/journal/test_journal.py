@@ -17,14 +17,17 @@ import msgspec
 import pytest
 
 from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalReader, RecordPack, StorageLimits
+from gateway.journal import journal as journal_module
+from gateway.journal.gaps import is_reported
 from gateway.journal.journal import (
     MAX_COMMITTED_WINDOWS,
     MAX_SENT_UNCOMMITTED,
     MAX_UNWRITTEN_WINDOWS,
     ROWS_PER_EVICTION,
 )
+from gateway.journal.reader import LedgerGap
 from gateway.journal.rows import MAX_RECORD_BYTES
-from gateway.journal.statements import MAX_DEAD_LETTERS
+from gateway.journal.statements import MAX_DEAD_LETTERS, MAX_GAPS_PER_DAY, MAX_LEDGER_DAYS
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
 
@@ -56,6 +59,8 @@ async def window(journal: Journal, clock: FakeClock) -> None:
     """Let a window end, and its commit be done."""
     await clock.advance(1.0)
     await journal.commit()
+    while journal._window_due:  # That was a commit to make room, which takes no telemetry.
+        await journal.commit()
 
 
 async def records(path: Path, lane: Lane) -> list[Record]:
@@ -492,6 +497,70 @@ async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Pa
         assert [(row.day, row.measured) for row in await reader.ledger()] == [
             ("2026-11-21", 1), ("2026-11-22", 2),
         ]  # fmt: skip
+
+
+async def test_years_of_gaps_stay_few_and_the_ledger_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each day something is lost, and some days in many places."""
+    monkeypatch.setattr(journal_module, "CHECKPOINT_INTERVAL_S", 1.0)
+    days, most = MAX_LEDGER_DAYS + 30, MAX_GAPS_PER_DAY
+    async with journal(tmp_path / "j.db") as (j, clock):
+        for day in range(days):
+            for _ in range(2 * most if day % 50 == 0 else 1):
+                lost, _ = j.append_sample(sample(clock)), j.append_sample(sample(clock))
+                j.drop([lost], "thinned")
+            await window(j, clock)
+            clock.wall += 86_400_000
+        rows = [row for row in await j.reader.ledger() if row.lane is TELEMETRY]
+    assert len(rows) == MAX_LEDGER_DAYS
+    assert {len(row.gaps) for row in rows} == {1, most}
+    for row in rows:
+        lost_count = 2 * most if len(row.gaps) == most else 1
+        assert (row.measured, row.dropped) == (2 * lost_count, {"thinned": lost_count})
+        first, until = row.gaps[0][0], row.gaps[0][0] + 2 * lost_count
+        spans = [(start, end) for start, end, _ in row.gaps]
+        assert spans[:-1] == [(number, number) for number in range(first, until, 2)][: len(spans) - 1]
+        assert spans[-1] == (first + 2 * len(spans) - 2, until - 2), "the last one covers the rest"
+
+
+@pytest.mark.parametrize(
+    ("spans", "reported"),
+    [
+        ([(1, 6)], True),
+        ([(5, 6), (1, 4)], True),
+        ([(1, 4)], False),
+        ([(1, 4), (1, 4)], False),
+        ([(2, 6)], False),
+        ([], False),
+    ],
+)
+def test_a_gap_is_told_again_unless_records_tell_of_all_of_it(
+    spans: list[tuple[int, int]], reported: bool
+) -> None:
+    assert is_reported(LedgerGap(TELEMETRY, "d", 1, 6, 6, "space"), spans) is reported
+    assert is_reported(LedgerGap(TELEMETRY, "d", 1, 9, 6, "dead"), spans) is reported, (
+        "genuine ones between"
+    )
+
+
+async def test_what_is_lost_in_a_row_is_one_gap(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        records = [j.append_sample(sample(clock)) for _ in range(10)]
+        other = [j.append_sample(sample(clock, "other")) for _ in range(10)]
+        for record in (*records[:4], *other[:3], *records[4:6], *records[7:9]):
+            j.drop([record], "space")
+        j.drop([records[6]], "disk")
+        await window(j, clock)
+        gaps = {
+            (gap.device, gap.first, gap.last, gap.count, gap.reason) for _, gap in await j.reader.gaps()
+        }
+        assert gaps == {
+            ("d", 1, 6, 6, "space"),
+            ("d", 8, 9, 2, "space"),
+            ("d", 7, 7, 1, "disk"),
+            ("other", 1, 3, 3, "space"),
+        }
 
 
 async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
