@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
@@ -60,6 +61,8 @@ HEARTBEAT_INTERVAL_S = 3.0
 that it shows old data."""
 MAX_STREAM_VIEWS = 32
 """Pages, each in a language, that one event stream may follow."""
+PROBLEMS_IN_WORDS = (403, 404, 413, 500)
+"""The statuses with a sentence of their own; others are a mistake in the request."""
 SESSION_CHECK_INTERVAL_S = 1.0
 """In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000
@@ -158,6 +161,7 @@ class Dashboard:
                 Mount("/static", _static_files()),
             ],
             middleware=[Middleware(AccessMiddleware, dashboard=self)],
+            exception_handlers={HTTPException: self._problem_response, 500: self._problem_response},
             lifespan=lifespan,
         )
         # It would make an address of the `Host` header, whatever that contains.
@@ -170,7 +174,7 @@ class Dashboard:
         request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             SECURITY_LOG.add("page-foreign", client_address(request))
-            return Response(status_code=403)
+            return self._problem_page(request, 403)
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
@@ -198,6 +202,18 @@ class Dashboard:
         lang = request_language(request)
         html = self._pages.render_plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
+
+    def _problem_page(self, request: Request, status: int) -> Response:
+        """What was wrong with the request, in words, and the way back."""
+        key = f"problem-{status if status in PROBLEMS_IN_WORDS else 400}"
+        return self.plain_page_response(request, "core/problem.html", status, problem=key)
+
+    async def _problem_response(self, request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            return self._problem_page(request, 500)
+        response = self._problem_page(request, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
 
     def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
         return self.plain_page_response(request, "core/login.html", status, problem=problem)
@@ -237,7 +253,7 @@ class Dashboard:
         try:
             form = await read_form(request)
         except ValueError:
-            return Response(status_code=400)
+            raise HTTPException(400) from None
         return self._log_in(request, form.get("key", "").strip(), form.get("name", ""))
 
     async def _logout_response(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +20,7 @@ import pytest
 
 from gateway.base.security import SOURCE_LIMIT
 from gateway.dashboard import application
+from gateway.dashboard.app import Dashboard
 from gateway.dashboard.http_protocol import MAX_CONNECTIONS
 from gateway.web.access import WRONG_KEY_LIMIT
 from tests.gateway.dashboard_fixtures import KEY, House, Served
@@ -501,6 +504,51 @@ def test_each_page_and_its_stream_want_a_session(served: Served) -> None:
         assert served.ask("GET", f"/events?view={quote(wrong)}", cookie=cookie)[0] == 404
     many = "&".join(f"view=safety.{number}" for number in range(33))
     assert served.ask("GET", f"/events?{many}", cookie=cookie)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [("zh", ("没有这个页面", "返回概况")), ("en", ("There is no such page", "Back to the overview"))],
+)
+def test_a_page_that_is_not_there_is_told_in_the_house_style(
+    served: Served, lang: str, said: tuple[str, ...]
+) -> None:
+    cookie = served.cookie()
+    status, _, body = served.ask("GET", f"/nothing<b>?lang={lang}", cookie=cookie)
+    assert status == 404
+    assert all(words in body for words in said)
+    assert "<b>" not in body
+    status, headers, body = served.ask("DELETE", f"/?lang={lang}", cookie=cookie)
+    assert (status, sorted(headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
+    assert said[1] in body
+
+
+async def test_a_mistake_of_the_dashboard_is_told_without_its_text(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret text")
+
+    monkeypatch.setattr(Dashboard, "_log_in", fail)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "query_string": b"key=x&lang=zh",
+        "headers": [],
+    }
+    with pytest.raises(RuntimeError):
+        await application(house.settings)(scope, lambda: asyncio.sleep(0), send)
+    begin, end = sent
+    assert begin["status"] == 500
+    assert "看板出错了" in end["body"].decode()
+    assert b"secret text" not in end["body"]
 
 
 def test_a_wall_screen_keeps_its_page_through_the_key(served: Served) -> None:

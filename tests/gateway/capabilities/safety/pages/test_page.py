@@ -281,7 +281,7 @@ def test_a_walk_test_ticks_off_each_detector_as_it_is_pressed(house: House, page
     house.trial("smoke", "smoke", ticked=False)
     house.trial("gas", "lel", ticked=False)
     page.shows("0/2", "#walk h2")
-    page.shows("等待按下", "[data-key='smoke/smoke']")
+    page.shows("等待触发", "[data-key='smoke/smoke']")
     house.trial("smoke", "smoke", ticked=True)
     page.shows("已响应", "[data-key='smoke/smoke']")
     page.shows("1/2", "#walk h2")
