@@ -171,6 +171,11 @@ def test_a_connection_that_is_silent_is_told_within_ten_seconds(page: Page, serv
     looks_live(page)
 
 
+def test_a_page_that_never_heard_anything_knows_how_old_it_is(house: House, served: Served) -> None:
+    _, _, page = served.ask("GET", "/?lang=zh", cookie=served.cookie())
+    assert re.search(r'<b id="last-word-at">\d\d:\d\d</b>', page)
+
+
 def test_ten_tabs_live_on_one_stream_and_commands_get_through(house: House, page: Page) -> None:
     """A browser opens six connections to a server, and each stream would keep one of them."""
     driver, first = page.driver, page.driver.current_window_handle
