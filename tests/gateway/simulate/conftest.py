@@ -22,7 +22,7 @@ import pytest
 from gateway.simulate.modbus import crc16
 
 
-def eventually(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+def eventually(true: Callable[[], Any], seconds: float = 40.0) -> Any:
     """What `true` returns as soon as it is truthy."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -167,11 +167,19 @@ trees = st.recursive(
 paths = st.lists(st.sampled_from(["a", "b", "0", ".", "[]", "[*]", "[a=1]", "[", "]", "="])).map("".join)
 
 
+def leaves(tree: Any) -> list[Any]:
+    members = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else None
+    return [tree] if members is None else [leaf for member in members for leaf in leaves(member)]
+
+
 @given(trees, st.lists(paths, max_size=3))
-def test_any_path_leads_into_any_tree(raw: Any, some_paths: list[str]) -> None:
+def test_any_path_leads_to_a_value_of_the_tree_or_to_none(raw: Any, some_paths: list[str]) -> None:
     for reading in split_readings(raw, some_paths):
         for path in some_paths:
-            assert isinstance(value_at(reading, path), bool | int | float | str | None)
+            value = value_at(reading, path)
+            assert isinstance(value, bool | int | float | str | None)
+            if "*" not in path:  # Else it may be a sum.
+                assert value is None or any(value is leaf for leaf in leaves(raw))
 
 
 @given(st.lists(st.integers(0, 99), max_size=20), st.lists(st.integers(0, 99), max_size=20))
