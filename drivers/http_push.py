@@ -21,6 +21,7 @@ import msgspec
 
 from gateway.model import (
     Checks,
+    ConfigError,
     Device,
     Driver,
     LinkDown,
@@ -368,6 +369,14 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield listener
 
 
+def check_device(device: Device, other_devices: tuple[Device, ...], options: Options) -> None:
+    """Raises `ConfigError` where another device posts to the same path: only that tells them apart, also
+    cameras behind one recorder."""
+    twin = next((each for each in other_devices if each.address.path == device.address.path), None)
+    if twin:
+        raise ConfigError("address-twice", other=twin.name, bus=device.bus)
+
+
 DRIVER = Driver(
     occupies=lambda options: options.listen,
     options=Options,
@@ -379,4 +388,5 @@ DRIVER = Driver(
     format_raw=format_raw,
     silence_s=3600,
     split=split,
+    check_device=check_device,
 )

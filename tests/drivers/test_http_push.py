@@ -31,7 +31,7 @@ from drivers.http_push import (
 )
 from gateway.base.security import SECURITY_LOG, SecurityEvent
 from gateway.config import load_profile
-from gateway.model import Device, LinkDown, ReadFailed
+from gateway.model import ConfigError, Device, LinkDown, ReadFailed
 from gateway.wire import http_server
 from gateway.wire.codec import convert_values
 from gateway.wire.json_text import MAX_OBJECTS
@@ -663,3 +663,12 @@ async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         await asyncio.open_connection("127.0.0.1", site.port)
     assert failures == []
+
+
+def test_two_devices_on_one_path_are_refused_whatever_their_tokens(tmp_path: Path) -> None:
+    first, second = door("/north"), door("/north", secret(tmp_path, "another-long-token"))
+    options = http_push.Options(listen="127.0.0.1:8088", secret_file=tmp_path / "token")
+    with pytest.raises(ConfigError, match="address-twice") as refused:
+        http_push.DRIVER.check_device(second, (first,), options)
+    assert refused.value.facts == {"other": "north", "bus": "doors"}
+    http_push.DRIVER.check_device(second, (door("/south"),), options)
