@@ -220,6 +220,12 @@ def test_a_reply_is_found_behind_noise(before: bytes) -> None:
     assert framer.strays == 1, "what is before it comes from nobody who was asked"
 
 
+def test_a_reply_is_found_behind_a_byte_that_could_be_its_first() -> None:
+    framer, reply = Serial(), summed(b"\1\1\1\0")
+    framer.ask(1, unit=1)
+    assert hear(framer, b"\1" + reply) == [reply]
+
+
 def test_what_comes_behind_a_reply_or_without_a_request_is_stray() -> None:
     framer = Serial()
     assert hear(framer, GOOD) == [b""]
@@ -384,6 +390,35 @@ def test_the_numbers_of_32_requests_that_were_given_up_are_remembered(later: int
     assert [framer.converse(number=0), framer.converse(number=late)] == [False, used]
 
 
+def test_a_reply_that_is_cut_short_behind_a_late_one_is_told_from_a_wrong_one() -> None:
+    framer = Tcp()
+    framer.ask()
+    late = tcp_frame(framer.number, reply_body(3, 2))
+    framer.classify_failure()
+    framer.ask()
+    assert hear(framer, late + tcp_frame(framer.number, reply_body(3, 2))[:-1]) == [b""]
+    failed = framer.classify_failure()
+    assert (failed.key, failed.facts["start"]) == ("reply-header", "01 20 00 00 00 05 07 03")
+
+
+def test_a_reply_of_the_connection_before_is_none() -> None:
+    for framer in (Serial(), Tcp()):
+        framer.ask()
+        assert framer.is_waiting
+        framer.begin_connection()
+        assert not framer.is_waiting
+
+
+@pytest.mark.parametrize("number", [0, 0x0110])
+def test_the_longest_replies_are_used_under_any_number(number: int) -> None:
+    framer = Tcp()
+    for used in (number != 0, True):
+        framer.number = 0x0100
+        framer.ask(count=125)
+        reply = reply_body(3, 250)
+        assert hear(framer, tcp_frame(number, reply)) == [tcp_frame(framer.number, reply) if used else b""]
+
+
 def test_what_may_still_come_puts_a_connection_out_of_step() -> None:
     framer = Tcp()
     assert framer.is_in_step
@@ -462,6 +497,7 @@ def test_what_came_on_tcp_instead_of_a_reply_is_said(
     assert hear(framer, tcp_frame(framer.number + number, body)) == [b""]
     failed = framer.classify_failure()
     assert (failed.key, failed.kind, failed.facts) == (key, kind, facts)
+    assert not framer.is_waiting
     framer.ask()
     hear(framer, tcp_frame(framer.number - 0x10, reply_body(3, 4)))
     late = framer.classify_failure()
