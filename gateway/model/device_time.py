@@ -11,6 +11,8 @@ from gateway.model.sample import Value
 EARLIEST_S, LATEST_S = 100_000_000, 10_000_000_000
 """Unix seconds from 1973 to 2286. In any unit the number has its own magnitude; a smaller one counts from
 the start of the device."""
+YEARS = range(1970, 2286)
+"""Of a time that is written in full: further ones could not be converted between time zones."""
 
 _SEPARATED = re.compile(
     r"(\d{4})([-/.年])(\d{1,2})[-/.月](\d{1,2})日?"
@@ -48,6 +50,8 @@ def parse_device_time(value: Value | None, zone: tzinfo | None = None) -> dateti
         read = parsedate_to_datetime(text)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
+    if read.year not in YEARS:
+        return None
     return read if read.tzinfo else read.replace(tzinfo=zone or UTC)
 
 
@@ -61,7 +65,7 @@ def _read_unix_time(number: float) -> datetime | None:
 def _read_fields(written: re.Match[str], zone: tzinfo | None) -> datetime | None:
     year, _, month, day, hour, minute, second, fraction, rest = written.groups()
     offset = _read_offset(rest, zone)
-    if offset is None or not 1970 <= int(year) < 2286:
+    if offset is None or int(year) not in YEARS:
         return None
     # The end of a day may be hour 24, and the end of a minute a leap second.
     clock = timedelta(hours=int(hour), minutes=int(minute), seconds=int(second or 0))

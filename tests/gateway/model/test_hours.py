@@ -41,6 +41,26 @@ def test_days_go_round_the_end_of_the_week() -> None:
     assert list(parse_days("wed")) == [2]
 
 
+def test_each_day_of_a_week_has_its_own_hours() -> None:
+    """2026-11-16 is a Monday."""
+    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    hours = parse_week({day: f"{8 + number:02}:00-20:00" for number, day in enumerate(days)})
+    every_day = parse_every_day("08:00-20:00")
+    for number in range(7):
+        assert at(f"2026-11-{16 + number}T{8 + number:02}:00") in hours
+        assert at(f"2026-11-{16 + number}T{7 + number:02}:59") not in hours
+        assert at(f"2026-11-{16 + number}T08:00") in every_day
+    assert at("2026-11-16T00:00") in parse_week({"sun": "22:00-06:00"})
+    assert len(every_day.week) == 7
+
+
+def test_a_span_ends_at_midnight_at_the_latest_or_on_the_next_day() -> None:
+    assert parse_span("00:00-24:00") == (0, 1440)
+    assert parse_span("08:00-07:59") == (480, 1440 + 479)
+    with pytest.raises(ValueError, match="24:01"):
+        parse_span("08:00-24:01")
+
+
 def test_the_whole_day() -> None:
     hours = parse_every_day("00:00-24:00")
     assert at("2026-11-21T23:59") in hours

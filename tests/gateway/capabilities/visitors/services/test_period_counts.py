@@ -211,6 +211,14 @@ def test_a_clock_that_was_never_set_judges_no_period() -> None:
     assert kinds(centre.step(Sample("d", unset, values))) == ["coverage", "crossing"]
 
 
+def test_a_time_at_the_end_of_the_calendar_is_none() -> None:
+    centre = begun()
+    times = {"period_start": "31 Dec 9999 23:30:00 -1200", "period_end": "31 Dec 9999 23:45:00 -1200"}
+    unset = at(-50 * 366 * 86_400, "x", ClockQuality.UNSET)
+    centre.step(Sample("d", unset, {"period_in": 5, "period_out": 0, **times}))
+    assert centre.row().why == "unreadable"
+
+
 def test_a_crowd_that_no_period_could_hold_is_told_and_not_counted() -> None:
     centre = begun()
     assert quarters(centre, 1, 60_000) == ["counter-implausible"]
