@@ -45,7 +45,7 @@ class Tail:
         self._paths = [folder / "tail-a", folder / "tail-b"]
         self._owner = f"linli-tail {journal.absolute()} {boot} ".encode()
         self._epoch = epoch
-        self._file = -1
+        self._file: int | None = None
 
     @property
     def _header(self) -> bytes:
@@ -87,7 +87,7 @@ class Tail:
         """Start a new file with the last committed numbers and the records that are not committed yet."""
         numbers = (_committed_frame(stream, seq) for stream, seq in committed.items())
         frames = (*numbers, *map(_record_frame, records))
-        old, self._file = self._file, -1
+        old, self._file = self._file, None
         self._paths.reverse()
         try:
             self._paths[0].parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class Tail:
             self._paths[1].unlink(missing_ok=True)
         except OSError:
             self.remove()
-        if old >= 0:
+        if old is not None:
             os.close(old)
 
     def add(self, encoded: bytes) -> None:
@@ -108,7 +108,7 @@ class Tail:
         self._append(b"".join(_committed_frame(stream, seq) for stream, seq in committed.items()))
 
     def _append(self, data: bytes) -> None:
-        if self._file >= 0 and data:
+        if self._file is not None:
             try:
                 self._write(data)
             except OSError:
@@ -119,15 +119,16 @@ class Tail:
         self.close()
         for path in self._paths:
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+                path.unlink()
 
     def close(self) -> None:
         """Close the open file; what is in it stays for the next start."""
-        if self._file >= 0:
+        if self._file is not None:
             os.close(self._file)
-            self._file = -1
+            self._file = None
 
     def _write(self, data: bytes) -> None:
+        assert self._file is not None
         if os.write(self._file, data) != len(data):
             raise OSError("short write")
 

@@ -341,6 +341,7 @@ def test_a_reply_with_a_wrong_number_is_used_from_the_second_on() -> None:
     assert [framer.converse(number=0) for _ in range(4)] == [False, True, True, True]
     assert framer.unused == 1
     assert [framer.converse(), framer.converse(number=0)] == [True, False], "the first again"
+    assert framer.converse(number=0), "one right number proves nothing"
 
 
 def test_a_refusal_with_a_wrong_number_is_used_from_the_second_on() -> None:

@@ -57,6 +57,29 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
     assert tail_in(tmp_path).recover() is None
 
 
+def test_a_tail_is_its_owners_alone_and_makes_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "linli"
+    with written(folder, record(1)):
+        (file,) = folder.iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert found(folder) == [record(1)]
+
+
+def test_a_tail_that_is_closed_or_removed_takes_nothing_more(tmp_path: Path) -> None:
+    tail = tail_in(tmp_path)
+    tail.add(encode(record(1)))
+    assert tail.recover() is None
+    tail.reset({}, [record(1)])
+    tail.close()
+    tail.add(encode(record(2)))
+    tail.close()
+    assert found(tmp_path) == [record(1)]
+    tail.remove()
+    tail.commit({(Lane.TELEMETRY, "d"): 1})
+    tail.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_tail_of_another_boot_or_journal_is_void(tmp_path: Path) -> None:
     with written(tmp_path, record(1)):
         pass

@@ -52,6 +52,10 @@ def test_each_day_of_a_week_has_its_own_hours() -> None:
         assert at(f"2026-11-{16 + number}T08:00") in every_day
     assert at("2026-11-16T00:00") in parse_week({"sun": "22:00-06:00"})
     assert len(every_day.week) == 7
+    weekend = parse_week({"sat-mon": "08:00-20:00"})
+    assert [at(f"2026-11-{16 + number}T09:00") in weekend for number in range(7)] == [
+        True, False, False, False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_a_span_ends_at_midnight_at_the_latest_or_on_the_next_day() -> None:
