@@ -52,6 +52,8 @@ def test_blocks_and_what_is_not_there() -> None:
         ("XX.XXXX", True, "12 25 80", -0.2512),
         ("XX.XXXX", True, "12 25 00", 0.2512),
         ("XX.XXXX", False, "12 25 80", 80.2512),
+        ("XX.XXXX", True, "12 25 40", 40.2512),
+        ("XX.XXXX", True, "12 25 79", 79.2512),
         ("XXX.XXX", True, "00 00 80", 0),
         ("XXX.X", True, "98 A2", -229.8),
         ("XXX.X", False, "FF FF", None),
@@ -70,6 +72,20 @@ def test_blocks_and_what_is_not_there() -> None:
 def test_a_number_is_in_the_digits_of_its_format(text: str, signed: bool, data: str, value: Any) -> None:
     point = MeterPoint(di="02030000", format=text, signed=signed)
     assert decode({"x": point}, {"02030000": raw(data)}).get("x") == value
+
+
+def test_a_number_without_a_sign_uses_all_its_digits() -> None:
+    """A meter of 800 000 kWh has delivered them, and not drawn them."""
+    point = MeterPoint(di="00010000", format="XXXXXX.XX")
+    assert decode({"x": point}, {"00010000": raw("00 00 00 80")}) == {"x": 800_000.0}
+
+
+@pytest.mark.parametrize("item", [1, 64])
+def test_a_block_has_up_to_64_numbers(item: int) -> None:
+    point, mistakes = struct_from_table(MeterPoint, {"di": "0001FF00", "format": "XX", "item": item})
+    assert point is not None
+    assert not mistakes
+    assert decode({"x": point}, {"0001FF00": bytes(item - 1) + b"\x42"}) == {"x": 42}
 
 
 @given(st.dictionaries(st.sampled_from(["00010000", "0201FF00"]), st.binary(max_size=40)), st.booleans())
@@ -101,6 +117,7 @@ def test_an_example_that_is_no_reply_is_refused(replies: list[str]) -> None:
         ("format", "XXX.XX", "dlt645-format"), ("format", "", "dlt645-format"),
         ("format", "XX.", "dlt645-format"), ("format", "HHH", "dlt645-format"),
         ("format", "XX.HH", "dlt645-format"), ("item", 0, "dlt645-item"),
+        ("item", 65, "dlt645-item"),
     ],
 )  # fmt: skip
 def test_wrong_keys_of_a_point_are_named(key: str, value: Any, mistake: str) -> None:
