@@ -32,7 +32,9 @@ from gateway.model import (
 MAX_LIFETIME_MS = 3_600_000
 """A command that expires later than this after it was received is denied."""
 MAX_COMMANDS = 2000
-"""Commands whose rows are kept."""
+"""Commands whose rows are kept at most, while none is in hand."""
+FORGOTTEN_AT_ONCE = 100
+"""Rows that are forgotten when there are more."""
 FORGOTTEN = ""
 """The key of the row whose `expires` is the highest of all that were forgotten; no command has this id."""
 
@@ -166,10 +168,14 @@ def highest_forgotten(rows: Rows, now: Stamp) -> int:
 
 def _forget_earliest(rows: Rows, now: Stamp) -> RowChanges:
     """Make room for one more row. A command in hand is never forgotten."""
+    too_many = len(rows) - MAX_COMMANDS
+    if too_many <= 0:
+        return {}
     ended = [
         (order.expires, key) for key, order in rows.items() if key != FORGOTTEN and not order.is_in_hand
     ]
-    earliest = heapq.nsmallest(max(0, len(rows) - MAX_COMMANDS), ended)
+    # Several at once: a flood would have all rows compared for each command.
+    earliest = heapq.nsmallest(too_many + FORGOTTEN_AT_ONCE, ended)
     if not earliest:
         return {}
     highest = max(highest_forgotten(rows, now), earliest[-1][0])
