@@ -196,7 +196,7 @@ def _number(message: Raw, path: str) -> int:
     text = _text(message, path) or "0"
     if text == "-1":
         return 0
-    if not text.isdecimal() or not 0 <= int(text[:11]) <= MAX_COUNTER:
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > MAX_COUNTER:
         raise ReadFailed("not-uplink", reason=f"{path} = {text[:MAX_ID_CHARACTERS]}")
     return int(text)
 

@@ -144,10 +144,13 @@ def _twice(lines: list[str], reported: int) -> TomlError:
 
 def _beginning(lines: list[str], reported: int) -> int:
     """The line in which the statement begins that ends, wrongly, in the reported one."""
-    for line in range(reported, max(0, reported - MAX_LINES_OF_VALUE), -1):
-        try:
-            tomllib.loads("\n".join(lines[: line - 1]))
-        except tomllib.TOMLDecodeError:
+    first = max(1, reported - MAX_LINES_OF_VALUE + 1)
+    # From a table on, so that a long file is not parsed once for each line of the value.
+    start = next((line for line in range(first, 1, -1) if lines[line - 1].startswith("[")), 1)
+    if not _is_toml("\n".join(lines[: start - 1])):
+        start = 1
+    for line in range(reported, first - 1, -1):
+        if not _is_toml("\n".join(lines[start - 1 : line - 1])):
             continue
         # Above the statement there may be empty lines and comments.
         skipped = itertools.takewhile(
@@ -157,7 +160,7 @@ def _beginning(lines: list[str], reported: int) -> int:
     return reported
 
 
-_STRING = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'')
+_STRING = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|(?<!\\)"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'')
 _COMMENT = re.compile(r"#[^\n]*")
 
 _MARKS = (

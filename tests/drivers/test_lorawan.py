@@ -720,6 +720,10 @@ def test_what_a_server_says_of_itself_is_no_sign_of_life(other: bytes) -> None:
     b"{}", b"7", b"on", b"[]", b'{"devEUI":"AgICAgI=","data":"AQ=="}', b'{"devEUI":"","data":"AQ=="}',
     b'{"EUI":"0202020202020202","data":"xyz"}', b'{"devEUI":"0202020202020202","fCnt":-2}',
     b'{"devEUI":"0202020202020202","fCnt":1e99}',
+    b'{"devEUI":"0202020202020202","fCnt":"%s"}' % (b"0" * 5000),
+    b'{"devEUI":"0202020202020202","fPort":"%s"}' % (b"0" * 11 + b"9" * 400),
+    '{"devEUI":"0202020202020202","fCnt":"٣"}'.encode(),
+    b'{"devEUI":"0202020202020202","fCnt":4294967296}',
     b'{"devEUI":"0202020202020202","data":"%s"}' % (b"AAAA" * 90),
 ])  # fmt: skip
 def test_what_is_no_uplink_is_refused(message: bytes) -> None:
@@ -732,7 +736,8 @@ KEYS = ["devEUI", "data", "EUI", "fCnt", "fPort", "end_device_ids", "dev_eui", "
 
 
 @given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    | st.builds(str.__mul__, st.sampled_from("09 -"), st.sampled_from([1, 10, 11, 5000])),
     lambda inner: st.dictionaries(st.sampled_from(KEYS), inner) | st.lists(inner, max_size=2),
 ))  # fmt: skip
 def test_a_foreign_message_is_read_or_refused(message: Any) -> None:

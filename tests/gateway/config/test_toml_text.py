@@ -174,6 +174,26 @@ def test_another_encoding_is_named(tmp_path: Path, data: bytes, line: int, key: 
     assert key != "file-gbk" or refused.value.facts["read"] == "# 一楼 · ground floor"
 
 
+TABLES = "".join(f"[t{number}]\nunit = {number}\n" for number in range(5000))
+
+
+@pytest.mark.parametrize(
+    ("typed", "line", "key"),
+    [
+        ("a = " + '\\"' * 400_000, 10001, "toml-unquoted"),
+        ('a = x"' + '\\"' * 400_000, 10001, "toml-quote-open"),
+        ('[b]\n\na = [ # "' + "\n1," * 98, 10003, "toml-bracket-open"),
+        ('a = """' + "\nb" * 98, 10001, "toml-quote-open"),
+    ],
+)
+def test_a_mistake_in_a_large_file_is_found_as_soon_as_in_a_small_one(
+    typed: str, line: int, key: str
+) -> None:
+    with pytest.raises(TomlError) as refused:
+        parse(TABLES + typed + "\n")
+    assert (refused.value.line, refused.value.key) == (line, key)
+
+
 @given(st.text(st.sampled_from("ab1.=:[]{}\"'\\#,\n\t “＝２，"), max_size=60))
 def test_every_text_is_read_or_explained_in_our_words(text: str) -> None:
     error = None
