@@ -34,6 +34,7 @@ class _ConditionState:
         self._last_read_s: float | None = None
         self._last_changed_s = 0.0
         self._history: deque[tuple[float, float]] = deque()
+        """When the value was lower than ever since, and how low; for `falls`, the negative value."""
         self.value: Value = False
         self.is_met: bool | None = None
 
@@ -69,14 +70,17 @@ class _ConditionState:
     def _has_moved(self, value: float, now_s: float) -> bool:
         """Whether the value has risen or fallen by as much as the condition says."""
         condition, history = self._condition, self._history
+        change = condition.rises
+        if change is None:
+            assert condition.falls is not None
+            change, value = condition.falls, -value
         while history and now_s - history[0][0] > condition.within:
             history.popleft()
+        while history and history[-1][1] >= value:
+            history.pop()
         if not history or now_s - history[-1][0] >= condition.within / MAX_HISTORY_READINGS:
             history.append((now_s, value))
-        if condition.rises is not None:
-            return value - min(v for _, v in history) >= condition.rises
-        assert condition.falls is not None
-        return max(v for _, v in history) - value >= condition.falls
+        return value - history[0][1] >= change
 
 
 class _RuleState:

@@ -120,6 +120,23 @@ def test_the_past_of_a_fast_sensor_is_bounded() -> None:
     assert len(history) <= 70
 
 
+@pytest.mark.parametrize(("moves", "dip"), [({"rises": 5}, 15.0), ({"falls": 5}, 25.0)])
+def test_a_dip_between_two_kept_readings_is_where_a_rise_begins(moves: dict[str, Any], dip: float) -> None:
+    site = Site(RuleCondition(point="a.x", within=64, **moves))
+    for n, x in enumerate([20.0, 20.0, dip, 20.0]):
+        told = site.read(n / 10, x=x)
+    assert told == [True]
+
+
+@pytest.mark.parametrize("step", [-0.001, 0.001])
+def test_the_past_of_a_fast_sensor_whose_values_move_is_bounded(step: float) -> None:
+    site = Site(*(RuleCondition(point="a.x", within=60, **moves) for moves in ({"rises": 5}, {"falls": 5})))
+    for n in range(20_000):
+        site.read(n / 100, x=n * step)
+    conditions = [each for state in site.evaluator._states.values() for each in state.conditions]
+    assert [len(condition._history) <= 65 for condition in conditions] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("need", "told"), [(0, [[], [], [True]]), (2, [[], [True], []]), (1, [[True], [], []])]
 )
