@@ -14,7 +14,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -399,6 +399,8 @@ class LoraListener(Listener):
             if message.error:
                 raise message.error
             uplink = parse_uplink(message.payload)
+            if uplink and _eui_in(message.topic, self._sensors) not in ("", uplink.dev_eui):
+                raise ReadFailed("not-uplink", reason=sentence("cause.sender", sender=uplink.dev_eui))
         except ReadFailed as failed:
             if not self._has_logged_foreign:
                 self._has_logged_foreign = True
@@ -447,9 +449,9 @@ def _levels(topic: str) -> list[str]:
     return (topic.split("/") + [""] * 6)[:6]
 
 
-def _eui_in(topic: str) -> str:
-    """The device of a topic: anybody may publish as one of any number of applications."""
-    return _levels(topic)[3]
+def _eui_in(topic: str, euis: Collection[str]) -> str:
+    """Which of these devices a topic names; empty for none."""
+    return next((eui for eui in re.findall("[0-9a-f]{16}", topic.lower()) if eui in euis), "")
 
 
 def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
@@ -462,8 +464,14 @@ def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> 
 @contextlib.asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[LoraListener]:
     """Connect and subscribe."""
+    euis = {device.address.dev_eui for device in devices}
+
+    def sender_of(topic: str) -> str:
+        # Anybody may publish as a device of any number of applications.
+        return _eui_in(topic, euis) or topic
+
     async with connect_mqtt(
-        options, owner=bus_of(devices), keep_session=True, sender_of=_eui_in
+        options, owner=bus_of(devices), keep_session=True, sender_of=sender_of
     ) as connection:
         yield LoraListener(connection, options, devices)
 

@@ -34,6 +34,7 @@ from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import convert_values
 from gateway.wire.mqtt import MAX_INBOX_BLOCKS
 from gateway.wire.mqtt import connect as connect_mqtt
@@ -772,6 +773,28 @@ async def test_a_topic_with_foreign_messages_is_told_once(
     assert caplog.text.count("lorawan-foreign") == 1
 
 
+async def test_a_topic_of_one_device_carries_no_message_of_another(broker: Broker) -> None:
+    said: list[Any] = []
+    devices = sensor(WATER), sensor(WATER, "other", "24e124713c489999")
+
+    async def hear() -> None:
+        async with connect(Options(url=broker.url, topic="lora/#"), devices) as listener:
+            async for name, raw in listener.listen():
+                said.append((name, raw))
+
+    task = asyncio.create_task(hear())
+    async with asyncio.timeout(20):
+        while not said:  # What is published before the subscription stands is lost.
+            await publish_at(broker, f"lora/{EUI.upper()}/up", uplink(LAST))
+        before = len(said)
+        await publish_at(broker, "lora/eui-24e124713c489999/up", uplink("050001"))
+        await publish_at(broker, "lora/24e124ffff000000/up", uplink(LAST))
+        await eventually(lambda: len(said) > before)
+    task.cancel()
+    await asyncio.wait([task])
+    assert set(said) == {END}
+
+
 async def test_nothing_is_sent_where_only_uplinks_are_known(broker: Broker) -> None:
     device = sensor("gas/milesight-gs101")
     async with connect(Options(url=broker.url, topic="lora/#"), (device,)) as listener:
@@ -1031,5 +1054,32 @@ async def test_a_flood_as_many_applications_costs_no_message_of_another_device(b
             applications = range(start, start + 100)
             topics = (f"application/{each}/device/24e124713c489999/event/up" for each in applications)
             await asyncio.gather(*(sender.publish(topic, b"{}") for topic in topics))
+        async with asyncio.timeout(10), contextlib.aclosing(listener.listen()) as messages:
+            assert "honest" in [(await anext(messages))[0] for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("honest", "flooded"),
+    [
+        (f"lora/{EUI}/up", "lora/24e124713c489999/up"),
+        (f"lora/{EUI}/up", "lora/state"),
+        ("lora/gateway-1", "lora/gateway-2"),
+        (f"{EUI}", "lora/a/24E124713C489999/{number}"),
+    ],
+)
+async def test_a_flood_on_one_topic_costs_no_message_on_another(
+    broker: Broker, honest: str, flooded: str
+) -> None:
+    devices = sensor(WATER, "honest"), sensor(WATER, "flooder", "24e124713c489999")
+    options = Options(url=broker.url, topic="#")
+    flood = uplink(LAST, eui="24e124713c489999")
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender, connect(options, devices) as listener:
+        while True:
+            with contextlib.suppress(ReadFailed):
+                await sender.publish_command(honest, uplink(LAST))
+                break
+        for start in range(0, MAX_INBOX_BLOCKS + 100, 100):
+            topics = (flooded.format(number=start + each) for each in range(100))
+            await asyncio.gather(*(sender.publish(topic, flood) for topic in topics))
         async with asyncio.timeout(10), contextlib.aclosing(listener.listen()) as messages:
             assert "honest" in [(await anext(messages))[0] for _ in range(2)]
