@@ -328,9 +328,12 @@ class Connection:
                 yield message
                 await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
             _deliveries.pop(key, None)
-            if message.message_id in self._to_acknowledge:
-                self._to_acknowledge.remove(message.message_id)
-                self._client.ack(message.message_id, 1)
+            self._acknowledge(message)
+
+    def _acknowledge(self, message: IncomingMessage) -> None:
+        if message.message_id in self._to_acknowledge:
+            self._to_acknowledge.remove(message.message_id)
+            self._client.ack(message.message_id, 1)
 
     def fail_all(self, error: LinkDown) -> None:
         """Fail every future of this connection with the error; it has the fact `unsent` for what was still
@@ -504,6 +507,8 @@ class Connection:
         elif hash(topic) in self._received_topics:
             self._client.ack(message.mid, message.qos)
             return
+        if message.qos:
+            self._to_acknowledge.append(message.mid)
         self._put(
             IncomingMessage(
                 topic,
@@ -514,8 +519,6 @@ class Connection:
                 message_id=message.mid if message.qos else 0,
             )
         )
-        if message.qos:
-            self._to_acknowledge.append(message.mid)
         while len(self._to_acknowledge) > MAX_UNACKNOWLEDGED:
             self._client.ack(self._to_acknowledge.popleft(), 1)
 
@@ -523,6 +526,9 @@ class Connection:
         size = len(incoming.topic) + len(incoming.payload)
         dropped = self._inbox.put(self._sender_of(incoming.topic), incoming, size)
         self._arrived.set()
+        for each in dropped:
+            # A broker sends no more while as many as it allows wait to be acknowledged.
+            self._acknowledge(each)
         if dropped and not self._dropped_in_a_row:
             log_event(logging.WARNING, "inbox-full", topic=dropped[0].topic, count=len(self._inbox))
         Connection.dropped += len(dropped)

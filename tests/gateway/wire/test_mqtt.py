@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import LinkDown
+from gateway.model import LinkDown, ReadFailed
 from gateway.wire import mqtt
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import MAX_INBOX_BLOCKS, Connection, connect
@@ -502,3 +502,25 @@ async def test_a_flood_costs_no_message_of_another_topic(broker: Broker) -> None
         assert heard_of["other"] == others
         assert Connection.dropped - before == 50 * 40 + 40 + 2 - MAX_INBOX_BLOCKS
         assert len(heard_of["flood"]) <= 2 * len(others), "they take turns"
+
+
+async def test_messages_that_are_dropped_do_not_stop_those_with_qos_1(tmp_path: Path) -> None:
+    """A broker sends no more of them while as many as it allows wait to be acknowledged."""
+    with running(tmp_path, "max_inflight_messages 3") as broker:
+        options = BrokerOptions(url=broker.url)
+        async with connect(options) as sender, connect(options, keep_session=True) as receiver:
+            receiver.subscribe("#")
+            while True:
+                with contextlib.suppress(LinkDown, ReadFailed):
+                    await sender.publish_command("flood", b"qos 1")
+                    break
+            for _ in range(3):
+                await sender.publish("flood", b"qos 1")
+            process = await asyncio.create_subprocess_exec(
+                "mosquitto_pub", "-p", str(broker.port), "-t", "flood", "-q", "0", "-l",
+                stdin=subprocess.PIPE,
+            )  # fmt: skip
+            await process.communicate(b"qos 0\n" * (MAX_INBOX_BLOCKS + 1000))
+            await sender.publish("honest", b"qos 1")
+            async with asyncio.timeout(20), contextlib.aclosing(receiver.messages()) as messages:
+                assert "honest" in {(await anext(messages)).topic for _ in range(MAX_INBOX_BLOCKS)}
