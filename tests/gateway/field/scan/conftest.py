@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,20 @@ SMOKE = {3: (1, 1250, 391, 2987)}
 """A detector that sees smoke, as `smoke/generic-rs485` has it."""
 
 
+class HeldClock(SystemClock):
+    """Whoever sleeps by it, as a scan that listens, does so until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._released = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._released.wait()
+
+    def release(self) -> None:
+        self._released.set()
+
+
 class Rig(ScanPrinter):
     """A site, a scan of it, and what was said and found."""
 
@@ -45,6 +60,7 @@ class Rig(ScanPrinter):
         self.file = folder / "site.toml"
         self.socket = folder / "control.sock"
         self.journal = folder / "journal.db"
+        self.clock = SystemClock()
         self.said: list[tuple[str, dict[str, object]]] = []
         self.write("")
 
@@ -63,7 +79,7 @@ class Rig(ScanPrinter):
             models=MODELS,
             drivers=drivers,
             report=self,
-            clock=SystemClock(),
+            clock=self.clock,
             options=ScanOptions(numbers=frozenset(numbers) if numbers is not None else None, **given),
             control_socket=self.socket,
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import inspect
 import json
 import os
 import subprocess
 import termios
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,32 @@ from tests.drivers.conftest import Line, new_line
 from tests.drivers.gb26875.frames import PUBLISHED
 from tests.drivers.modbus.lines import chain
 from tests.drivers.test_lockboard import NAMES, Board
-from tests.gateway.field.scan.conftest import DRIVERS, SMOKE, Rig, units
+from tests.gateway.field.scan.conftest import DRIVERS, SMOKE, HeldClock, Rig, units
 from tests.ports import free_port
 
 READS = {1, 2, 3, 4}
+
+
+@contextlib.asynccontextmanager
+async def listening(rig: Rig, scan: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """A scan that listens until the end of the block, and then goes on to its own."""
+    rig.clock = clock = HeldClock()
+    task = asyncio.ensure_future(scan())
+    try:
+        yield
+        clock.release()
+        await task
+    finally:
+        task.cancel()
+
+
+async def repeat(action: Callable[[], object], until: Callable[[], object]) -> None:
+    """What is sent before somebody listens is lost: try until it has arrived."""
+    async with asyncio.timeout(20):
+        while not until():
+            if inspect.isawaitable(done := action()):
+                await done
+            await asyncio.sleep(0.02)
 
 
 def requests(line: Line) -> list[bytes]:
@@ -106,10 +129,8 @@ def test_no_question_of_a_scan_is_an_order_in_another_protocol() -> None:
 
 
 async def test_a_fire_device_that_speaks_is_heard_and_not_answered(line: Line, rig: Rig) -> None:
-    scan = asyncio.create_task(rig.scanner(listen_s=0.4).scan_ports([line.path]))
-    await asyncio.sleep(0.1)
-    line.say(PUBLISHED)
-    await scan
+    async with listening(rig, lambda: rig.scanner().scan_ports([line.path])):
+        await repeat(lambda: line.say(PUBLISHED), until=lambda: rig.found)
     assert rig.only().address == {"source": "00:00:00:00:00:00"}
     assert line.requests == []
     assert "scan.spoken" in rig.told()
@@ -120,10 +141,20 @@ async def test_a_fire_device_that_speaks_is_heard_and_not_answered(line: Line, r
 async def test_a_line_on_which_somebody_speaks_is_left_alone(line: Line, rig: Rig) -> None:
     """Another master's requests, say."""
     line.answer = units({1: SMOKE})
-    scan = asyncio.create_task(rig.scanner(listen_s=0.3).scan_ports([line.path]))
-    await asyncio.sleep(0.1)
-    line.say(bytes.fromhex("01030000000A C5CD"))
-    await scan
+    gb26875 = DRIVERS["gb26875"]
+    assert gb26875.scan
+    overhear, taken = gb26875.scan.overhear, asyncio.Event()
+
+    async def overhear_and_tell(options: Any) -> AsyncIterator[Any]:
+        assert overhear
+        async for overheard in overhear(options):
+            yield overheard
+            taken.set()
+
+    told = msgspec.structs.replace(gb26875.scan, overhear=overhear_and_tell)
+    drivers = {**DRIVERS, "gb26875": msgspec.structs.replace(gb26875, scan=told)}
+    async with listening(rig, lambda: rig.scanner(drivers=drivers).scan_ports([line.path])):
+        await repeat(lambda: line.say(bytes.fromhex("01030000000A C5CD")), until=taken.is_set)
     assert (rig.found, line.requests) == ([], [])
     assert rig.told()[-1] == "scan.spoken"
 
@@ -339,12 +370,14 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
     publish("zigbee2mqtt/bridge/info", {"version": "2.1.0", "config": {}}, "-r")
     publish("zigbee2mqtt/bridge/devices", BRIDGE_DEVICES, "-r")
     publish("homeassistant/sensor/0x1/config", {"name": "x"}, "-r")
-    scan = asyncio.create_task(rig.scanner(listen_s=3.0).scan_by_listening(broker.url))
-    await asyncio.sleep(1.0)
-    await asyncio.to_thread(publish, "application/a/device/24e124713c480123/event/up", LORA)
-    await asyncio.to_thread(publish, "odd/√ topic", {"x": {"y": [1, "two\n[bus.evil]"]}})
-    await asyncio.to_thread(publish, "plain", "no object")
-    await scan
+
+    def publish_the_rest() -> None:
+        publish("application/a/device/24e124713c480123/event/up", LORA)
+        publish("plain", "no object")
+        publish("odd/√ topic", {"x": {"y": [1, "two\n[bus.evil]"]}})
+
+    async with listening(rig, lambda: rig.scanner().scan_by_listening(broker.url)):
+        await repeat(lambda: asyncio.to_thread(publish_the_rest), until=lambda: len(rig.found) >= 4)
     met = {next(iter(one.address.values())): one for one in rig.found}
     assert set(met) == {
         "zigbee2mqtt/kitchen", "zigbee2mqtt/地下室", "24e124713c480123", "odd/√ topic"
@@ -390,17 +423,17 @@ async def test_whoever_advertises(bluez: BlueZ, rig: Rig) -> None:
         mac = "aa:00:00:00:00:02"
         """
     )
-    scan = asyncio.create_task(rig.scanner(listen_s=2.0).scan_by_listening("ble:"))
-    await asyncio.sleep(0.7)
-    bluez.advertise("AA:00:00:00:00:02", bytes.fromhex("401A00"), service=0xFCD2)
-    bluez.advertise("AA:00:00:00:00:03", bytes.fromhex("402901"), service=0xFCD2)
     ruuvi = bytes.fromhex("0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F")
-    bluez.advertise("AA:00:00:00:00:04", ruuvi, maker=0x0499)
     sealed = bytes.fromhex("5859970966BC9CE344EF540108120500 0000715EBE90")
-    bluez.advertise("54:EF:44:E3:9C:BC", sealed, service=0xFE95)
-    bluez.advertise("AA:00:00:00:00:05", b"\x41" + bytes(12), service=0xFCD2)
-    bluez.advertise("AA:00:00:00:00:06", b"hello", service=0x1234)
-    await scan
+    async with listening(rig, lambda: rig.scanner().scan_by_listening("ble:")):
+        await repeat(lambda: None, until=lambda: bluez.adapter.scans)
+        bluez.advertise("AA:00:00:00:00:06", b"hello", service=0x1234)
+        bluez.advertise("AA:00:00:00:00:02", bytes.fromhex("401A00"), service=0xFCD2)
+        bluez.advertise("AA:00:00:00:00:03", bytes.fromhex("402901"), service=0xFCD2)
+        bluez.advertise("AA:00:00:00:00:04", ruuvi, maker=0x0499)
+        bluez.advertise("54:EF:44:E3:9C:BC", sealed, service=0xFE95)
+        bluez.advertise("AA:00:00:00:00:05", b"\x41" + bytes(12), service=0xFCD2)
+        await repeat(lambda: None, until=lambda: len(rig.found) >= 5)
     met = {one.address["mac"][-2:]: one for one in rig.found}
     assert set(met) == {"02", "03", "04", "BC", "05"}
     assert met["02"].configured_as == "back-door"
