@@ -166,6 +166,32 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "silent = sample.at.seconds_since(counter.at, if_unknown= -1.0)",
         ): "a second is never too long",
     },
+    f"{VISITORS}/running_totals.py": {
+        (
+            "and sample.at.seconds_since(counter.restarted_at, if_unknown=0.0) > MAX_LATENESS_S",
+            "and sample.at.seconds_since(counter.restarted_at, if_unknown= 1.0) > MAX_LATENESS_S",
+        ): "a second is never too long",
+        (
+            "and sample.at.seconds_since(counter.restarted_at, if_unknown=0.0) > MAX_LATENESS_S",
+            "and sample.at.seconds_since(counter.restarted_at, if_unknown= -1.0) > MAX_LATENESS_S",
+        ): "a second is never too long",
+        (
+            "self._total = counter.total or (0, 0)",
+            "self._total = counter.total or ( 1, 0)",
+        ): "a total is evaluated only where there is an earlier one",
+        (
+            "self._total = counter.total or (0, 0)",
+            "self._total = counter.total or ( -1, 0)",
+        ): "a total is evaluated only where there is an earlier one",
+        (
+            "self._total = counter.total or (0, 0)",
+            "self._total = counter.total or (0, 1)",
+        ): "a total is evaluated only where there is an earlier one",
+        (
+            "self._total = counter.total or (0, 0)",
+            "self._total = counter.total or (0, -1)",
+        ): "a total is evaluated only where there is an earlier one",
+    },
     f"{VISITORS}/service.py": {
         (
             "with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),",

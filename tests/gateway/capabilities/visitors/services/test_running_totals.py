@@ -1,15 +1,20 @@
+from collections.abc import Iterable
+
 import pytest
 
 from gateway.capabilities.visitors.services.counters import (
     MAX_LINES,
     MAX_REMEMBERED_TOTALS,
     MAX_UNCONFIRMED_JUMP,
+    InOutCount,
     max_plausible_count,
 )
 from gateway.capabilities.visitors.services.running_totals import passed_between
-from gateway.model import ClockQuality, Sample
+from gateway.model import ClockQuality, Sample, Stamp
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds
+
+WIDE = 1 << 32
 
 
 def test_the_first_reading_is_where_counting_begins() -> None:
@@ -362,7 +367,7 @@ def test_a_restart_shortly_before_the_roll_over_is_no_roll_over() -> None:
     assert centre.now()[:2] == (16 + 15, 16 + 15)
 
 
-@pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 1_000_000])
+@pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 100_000, 1_000_000, 1 << 24])
 def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width: int) -> None:
     centre = Centre(every=60)
     for number, total in enumerate([width - 6, width - 4, width - 2, 1, 2]):
@@ -536,3 +541,422 @@ def test_numbers_that_are_new_each_time_are_no_lines() -> None:
         centre.says(60 * minute, 5, line=minute)
     assert centre.row().why == "unreadable"
     assert len(centre.row().lines) == MAX_LINES
+
+
+def story(centre: Centre, readings: Iterable[tuple[float, int, int]]) -> InOutCount:
+    """How many have come and left after totals at these seconds."""
+    for second, came, left in readings:
+        centre.says(second, came, left)
+    came, left, _ = centre.now()
+    assert came is not None
+    assert left is not None
+    return came, left
+
+
+@pytest.mark.parametrize(
+    ("every", "wraps", "readings", "counted"),
+    [
+        pytest.param(
+            60,
+            256,
+            [(0, 224, 224), (60, 168, 224)],
+            (200, 0),
+            id="as many as can pass in the time roll it over",
+        ),
+        pytest.param(
+            60,
+            256,
+            [(0, 248, 20), (3600, 248, 20), (7200, 13, 20)],
+            (0, 0),
+            id="another total of twenty does not show that it kept its power",
+        ),
+        pytest.param(
+            60,
+            256,
+            [(0, 248, 21), (3600, 248, 21), (7200, 13, 21)],
+            (21, 0),
+            id="one of twenty-one shows it",
+        ),
+        pytest.param(
+            300,
+            WIDE,
+            [(0, 224, 20), (1, 224, 20), (301, 243, 20), (601, 1, 20), (901, 4, 20)],
+            (23, 20),
+            id="nor does it show a roll-over at a common range",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 224, 0), (60, 244, 0), (120, 1, 0)],
+            (20, 0),
+            id="a total that has fallen shows nothing",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 220, 100), (60, 230, 103), (120, 240, 106), (180, 7, 109)],
+            (43, 9),
+            id="three more than twice the busiest minute roll over in two",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 150, 100), (60, 187, 103), (120, 224, 106), (180, 1, 109)],
+            (107, 9),
+            id="exactly an eighth before the end of a common range",
+        ),
+        pytest.param(
+            300,
+            WIDE,
+            [(0, 65_530, 21), (300, 65_535, 23), (600, 0, 23)],
+            (6, 2),
+            id="from the last total to nought",
+        ),
+        pytest.param(
+            60, 65_536, [(0, 20, 100), (60, 18, 100), (120, 19, 101)], (1, 1), id="far from every end"
+        ),
+        pytest.param(
+            1,
+            WIDE,
+            [(0, 5000, 4990), (1, 23, 0), (2, 24, 0)],
+            (24, 0),
+            id="after a restart as many as can have passed",
+        ),
+        pytest.param(
+            60,
+            65_536,
+            [(0, 224, 20), (60, 40, 20), (120, 45, 21)],
+            (45, 21),
+            id="after a restart the most that is no saved total",
+        ),
+        pytest.param(
+            60,
+            256,
+            [(0, 500, 20), (600, 20, 20), (660, 220, 20)],
+            (220, 20),
+            id="a crowd of the largest plausible size confirms a restart",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 10, 10), (100, 250, 10), (160, 250, 10)],
+            (240, 0),
+            id="the most that can pass in a hundred seconds",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 100, 20), (60, 4, 0), (120, 100, 20), (180, 20, 0)],
+            (0, 0),
+            id="a false total is forgotten once the right one is back",
+        ),
+        pytest.param(
+            60,
+            10_000,
+            [(0, 500, 20), (60, 520, 20), (360, 500, 20), (420, 502, 20), (480, 502, 20)],
+            (22, 0),
+            id="a leap of twenty was no false total",
+        ),
+        pytest.param(
+            10,
+            WIDE,
+            [(0, 1000, 20), (10, 998, 20), (20, 999, 20), (30, 1022, 20), (130, 41, 20)],
+            (1, 0),
+            id="back to before the restart by exactly the usual number",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 21, 0), (60, 44, 0), (120, 3, 0), (228, 7, 1), (336, 200, 2)],
+            (223, 2),
+            id="a crowd that only partly explains the total of before",
+        ),
+        pytest.param(
+            60,
+            256,
+            [(0, 1000, 20), (300, 41, 1), (360, 46, 1)],
+            (5, 0),
+            id="who nobody passed before may be a saved total",
+        ),
+        pytest.param(
+            60,
+            65_536,
+            [(0, 20, 20), (60, 23, 21), (120, 21, 20), (180, 1, 2), (240, 21, 20), (300, 21, 20)],
+            (24, 21),
+            id="a total of before that stays is a crowd after a restart",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [
+                (0, 1000, 100),
+                (3600, 1004, 101),
+                (3660, 1009, 103),
+                (3661, 1002, 101),
+                (3662, 1005, 101),
+                (3722, 1006, 102),
+            ],
+            (9, 3),
+            id="late totals in a burst are no restart before two intervals and half a minute",
+        ),
+        pytest.param(
+            300,
+            WIDE,
+            [(0, 100, 21), (270, 105, 21), (570, 20, 21), (870, 103, 21), (1170, 104, 21), (1470, 200, 21)],
+            (122, 21),
+            id="totals of before that grow on after a restart",
+        ),
+        pytest.param(
+            60,
+            10_000,
+            [(0, 250, 21), (60, 230, 21), (120, 233, 23), (180, 256, 23), (240, 233, 24), (840, 237, 25)],
+            (30, 3),
+            id="a total that falls back to where it was restarted",
+        ),
+        pytest.param(
+            10,
+            10_000,
+            [(0, 20, 20), (9, 22, 20), (19, 27, 20), (29, 0, 1), (30, 22, 20), (39, 24, 20)],
+            (31, 20),
+            id="nine tenths of an interval later it is the next reading",
+        ),
+        pytest.param(
+            60,
+            10_000,
+            [
+                (0, 500, 100),
+                (60, 500, 100),
+                (120, 502, 100),
+                (180, 499, 100),
+                (181, 500, 100),
+                (235, 200, 0),
+            ],
+            (2, 0),
+            id="not even one who was counted before a restart is counted again",
+        ),
+        pytest.param(
+            60,
+            65_536,
+            [
+                (0, 21, 21),
+                (3600, 41, 1),
+                (4200, 43, 2),
+                (4500, 23, 2),
+                (4560, 25, 2),
+                (4620, 0, 2),
+                (4680, 46, 2),
+            ],
+            (27, 5),
+            id="three more than before the restart are among the negligible",
+        ),
+        pytest.param(
+            60,
+            256,
+            [(0, 65_530, 0), (60, 253, 1), (3660, 37, 1), (7260, 42, 1), (7314, 43, 1), (7315, 66, 1)],
+            (69, 0),
+            id="three more than twice the mean roll over",
+        ),
+        pytest.param(
+            300,
+            256,
+            [
+                (0, 65_530, 65_530),
+                (270, 253, 250),
+                (570, 37, 250),
+                (571, 40, 250),
+                (871, 0, 250),
+                (1171, 4, 250),
+                (1471, 7, 250),
+            ],
+            (50, 0),
+            id="three who came since the last reading are no late total",
+        ),
+        pytest.param(
+            10,
+            WIDE,
+            [
+                (0, 65_530, 20),
+                (3600, 65_534, 22),
+                (3610, 65_530, 20),
+                (3620, 65_535, 20),
+                (3629, 65_555, 20),
+            ],
+            (29, 2),
+            id="who passed between two unconfirmed totals",
+        ),
+        pytest.param(
+            10,
+            256,
+            [
+                (0, 500, 0),
+                (10, 244, 1),
+                (20, 245, 1),
+                (21, 244, 1),
+                (31, 224, 1),
+                (41, 8, 1),
+                (51, 54, 1),
+                (52, 57, 1),
+            ],
+            (69, 0),
+            id="the busiest share of four intervals rolls over",
+        ),
+        pytest.param(
+            60,
+            65_536,
+            [
+                (0, 65_530, 20),
+                (3600, 17, 20),
+                (3660, 37, 20),
+                (3720, 18, 20),
+                (3780, 22, 20),
+                (3834, 22, 21),
+                (3894, 25, 22),
+            ],
+            (62, 42),
+            id="a second restart after a roll-over",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [(0, 21, 0), (60, 19, 0), (114, 19, 1), (174, 41, 1)],
+            (41, 1),
+            id="a crowd of the largest usual size after a restart",
+        ),
+        pytest.param(
+            300,
+            256,
+            [
+                (0, 224, 224),
+                (300, 226, 224),
+                (600, 227, 224),
+                (900, 232, 224),
+                (1200, 236, 224),
+                (4200, 3, 2),
+                (4500, 26, 2),
+            ],
+            (38, 2),
+            id="in a long silence no more roll over than in four intervals",
+        ),
+        pytest.param(
+            300,
+            256,
+            [
+                (0, 224, 0),
+                (300, 229, 2),
+                (600, 230, 4),
+                (900, 231, 6),
+                (1200, 231, 8),
+                (1500, 233, 9),
+                (1800, 234, 11),
+                (2340, 19, 11),
+            ],
+            (10, 11),
+            id="more than usual in the time since the last reading do not roll over",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [
+                (0, 9990, 20),
+                (60, 9994, 20),
+                (120, 9997, 22),
+                (180, 9995, 21),
+                (240, 9998, 21),
+                (300, 9997, 21),
+                (360, 0, 21),
+                (960, 5, 21),
+            ],
+            (12, 2),
+            id="who passed between unconfirmed totals of which one fell is not known",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [
+                (0, 100, 0),
+                (60, 141, 0),
+                (120, 181, 0),
+                (180, 103, 0),
+                (240, 107, 0),
+                (540, 128, 0),
+                (600, 148, 0),
+                (660, 107, 0),
+            ],
+            (209, 0),
+            id="only the last trusted total may have been too high",
+        ),
+    ],
+)
+def test_what_totals_at_the_limits_mean(
+    every: float, wraps: int, readings: list[tuple[float, int, int]], counted: InOutCount
+) -> None:
+    assert story(Centre(counter("d", every, wraps)), readings) == counted
+
+
+@pytest.mark.parametrize(("people", "is_told"), [(240, False), (241, True)])
+def test_only_a_leap_beyond_what_can_have_passed_is_told(people: int, is_told: bool) -> None:
+    centre = Centre(every=60)
+    centre.says(0, 10, 10)
+    assert bool(told(centre.says(100, 10 + people, 10), "counter-implausible")) is is_told
+
+
+@pytest.mark.parametrize(
+    ("trusted", "measured", "counted"),
+    [(0, 0, 3), (0, 1, 3), (0.001, 0, 0), (86_399, 0, 0), (86_400, 0, 3)],
+)
+def test_a_total_is_late_by_its_own_time_within_a_day(
+    trusted: float, measured: float, counted: int
+) -> None:
+    centre = Centre()
+    centre.says(0, 1000, time=iso(trusted))
+    centre.says(60, 0, time=iso(measured)), centre.says(61, 3, time=iso(measured))
+    assert centre.now()[0] == counted
+
+
+@pytest.mark.parametrize(("second", "counted"), [(6 * 3600, 12), (6 * 3600 + 1, 12 + 105 - 2)])
+def test_a_total_of_before_a_restart_is_late_until_the_end_of_the_sixth_hour(
+    second: float, counted: int
+) -> None:
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 105, 110, 0, 0, 2]):
+        centre.says(minute * 60, total)
+    restarted = centre.row().restarted_at
+    assert restarted is not None
+    began = restarted.mono_ns / 1e9 - at(0).mono_ns / 1e9
+    centre.says(began + second - 60, 2), centre.says(began + second, 105)
+    assert centre.now()[0] == counted
+
+
+def test_people_come_without_a_time_where_the_clock_was_put_back_meanwhile() -> None:
+    centre = Centre()
+    centre.says(0, 5)
+    later = at(300)
+    put_back = Stamp(at(0).wall_ms, later.mono_ns, later.boot, later.clock)
+    (crossing,) = told(centre.step(Sample("d", put_back, {"in": 9, "out": 0})), "crossing")
+    assert crossing == {"in": 4, "out": 0}
+
+
+def test_of_totals_before_restarts_the_last_ninety_six_are_remembered() -> None:
+    centre = Centre(every=60)
+    minute, sizes = 0, []
+    for _ in range(4):
+        for total in (1000, *range(MAX_REMEMBERED_TOTALS + 1)):
+            centre.says(60 * minute, total)
+            minute += 1
+        sizes.append(len(centre.row().totals_before_restart))
+    assert sizes[-1] == 2 * MAX_REMEMBERED_TOTALS
+
+
+def test_one_total_of_two_is_not_yet_where_counting_begins() -> None:
+    centre = Centre()
+    centre.step(Sample("d", at(0), {"in": 5}))
+    assert centre.row().total is None
+    centre.says(1, 7, 3)
+    assert centre.row().total == (7, 3)
+
+
+def test_a_counter_that_is_back_where_it_was_takes_nobody_away() -> None:
+    """Three were counted while it seemed to have begun anew; nobody has passed by the total of before."""
+    centre = Centre(every=5)
+    read(centre, 30, 31, *[0] * 15, 3, *[31] * 15, every=5)
+    assert centre.now()[:2] == (1 + 3, 1 + 3)
