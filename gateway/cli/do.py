@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.action is None:
         own = able - service_actions() if device else able
+        if device and not own:
+            print(cli_text("do-own-none", device=device.name))
         _print_actions(own, able)
         return 0
     if options.action not in able:

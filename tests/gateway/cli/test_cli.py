@@ -163,6 +163,20 @@ def test_read_of_nobody(running: Centre, lang: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("lang", "said"),
+    [
+        ("en", "smoke-hall has no actions of its own; the gateway carries out these:"),
+        ("zh", "smoke-hall 自己没有动作；以下由网关执行："),
+    ],
+)
+def test_do_says_when_a_device_can_do_nothing_itself(running: Centre, lang: str, said: str) -> None:
+    done = linli("do", "smoke-hall", "--config", running.daemon.site, lang=lang)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(said + "\n")
+    assert said not in linli("do", "locker-1", "--config", running.daemon.site, lang=lang).stdout
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
     [("en", "Parcel locker (locker-1) · Open: done"), ("zh", "快递柜 (locker-1) · 开柜：已执行")],
 )
 def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lang: str, said: str) -> None:
