@@ -31,6 +31,8 @@ SECURITY_EVENTS = (
     "logout",
     "access-key-changed",
     "access-key-refused",
+    "people-refused",
+    "role-refused",
     "push-token",
     "push-path",
     "page-foreign",

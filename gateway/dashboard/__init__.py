@@ -41,7 +41,7 @@ def application(settings: Settings) -> Starlette:
 
 def _dashboard(settings: Settings) -> Dashboard:
     clock = SystemClock()
-    access = Access(read_key(settings.access), clock.mono, settings.access)
+    access = Access(read_key(settings.access), settings.access)
     return Dashboard(settings, page_parts(), access, clock)
 
 

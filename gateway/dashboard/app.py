@@ -7,8 +7,9 @@ import functools
 import logging
 import operator
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,8 +37,10 @@ from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
-from gateway.web.pages import Pages
-from gateway.web.part import HOME, KIOSK
+from gateway.web.login_limit import LoginLimit
+from gateway.web.pages import Pages, label
+from gateway.web.part import HOME, KIOSK, PartHandlers
+from gateway.web.people import MAX_NAME_CHARACTERS, normalized_name
 from gateway.web.requests import (
     ANONYMOUS_PERSON,
     client_address,
@@ -48,6 +51,7 @@ from gateway.web.requests import (
     request_language,
     set_cookie,
 )
+from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import View
@@ -67,7 +71,6 @@ SESSION_CHECK_INTERVAL_S = 1.0
 """In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000
 """A command that has not started within this time expires: a click means now."""
-MAX_NAME_CHARACTERS = 40
 FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
@@ -123,6 +126,7 @@ class Dashboard:
     def __init__(self, settings: Settings, parts: Sequence[Part], access: Access, clock: Clock) -> None:
         self._settings = settings
         self.access = access
+        self._login_limit = LoginLimit(clock.mono)
         self.clock = clock
         self.follower = Follower(settings, parts, clock)
         self._pages = Pages(settings, parts, template_folders())
@@ -151,8 +155,15 @@ class Dashboard:
         app = Starlette(
             routes=[
                 Route("/", self._home_page),
-                *(Route(f"/{name}", self._plain_route) for name in self._plain_routes),
-                *(route for handlers in self._handlers for route in handlers.routes()),
+                *(
+                    self._restricted(Route(f"/{name}", self._plain_route), self._pages.role_of(name))
+                    for name in self._plain_routes
+                ),
+                *(
+                    self._restricted(route, self._route_role(handlers, route))
+                    for handlers in self._handlers
+                    for route in handlers.routes()
+                ),
                 Route("/login", self._login_response, methods=["POST"]),
                 Route("/logout", self._logout_response, methods=["POST"]),
                 Route("/events", self._events),
@@ -168,15 +179,44 @@ class Dashboard:
         app.router.redirect_slashes = False
         return app
 
+    def _route_role(self, handlers: PartHandlers, route: Route) -> Role:
+        """The least role that a route of a part needs."""
+        page = route.path.split("/")[1].partition(".")[0]
+        owned = self._pages.role_of(page) if page in self._pages else Role.INSTALLER
+        return handlers.route_roles.get(route.path, owned)
+
+    def _restricted(self, route: Route, role: Role) -> Route:
+        """The route for those who have the role, and for those who need no session."""
+        endpoint: Callable[[Request], Awaitable[Response]] = route.endpoint
+
+        async def restricted(request: Request) -> Response:
+            if request.state.role is None or request.state.role.includes(role):
+                return await endpoint(request)
+            SECURITY_LOG.add("role-refused", client_address(request), by=request.state.person)
+            return self.plain_page_response(
+                request, "core/refused.html", 403, message=self._refusal(request, role)
+            )
+
+        return Route(route.path, restricted, methods=route.methods)
+
+    def _refusal(self, request: Request, role: Role) -> str:
+        lang = request_language(request)
+        own, needed = (label(lang, "role", each) for each in (request.state.role, role))
+        return translate(lang, "dashboard.role-refused", own=own, needed=needed)
+
     def rejection_response(self, request: Request) -> Response | None:
         """The response to a request that is not admitted; None if it is."""
         path = request.scope["path"]
-        request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
+        session = self.access.session(request.cookies.get(SESSION_COOKIE))
+        request.state.person, request.state.role = session or (None, None)
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             SECURITY_LOG.add("page-foreign", client_address(request))
             return self._problem_page(request, 403)
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
-        if request.state.person is not None or arriving or path == "/favicon.ico":
+        if session is not None:
+            self._login_limit.remember(client_address(request), session.person)
+            return None
+        if arriving or path == "/favicon.ico":
             return None
         if path.startswith("/static/") or any(
             handlers.is_allowed_without_session(request) for handlers in self._handlers
@@ -185,14 +225,23 @@ class Dashboard:
         if SESSION_COOKIE in request.cookies or request.method not in {"GET", "HEAD"}:
             SECURITY_LOG.add("session-refused", client_address(request))
         answers = (handlers.rejection_response(request) for handlers in self._handlers)
-        return next(filter(None, answers), None) or self._ask_for_key(request, 401)
+        return next(filter(None, answers), None) or self._ask_for_login(request, 401)
 
     def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
         """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         lang = request_language(request)
-        html = self._pages.render_page(name, self.view, lang, self.follower.now_ms(), template, **facts)
+        html = self._pages.render_page(
+            name,
+            self.view,
+            lang,
+            self.follower.now_ms(),
+            request.state.role,
+            template,
+            person=request.state.person,
+            **facts,
+        )
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def plain_page_response(
@@ -215,35 +264,59 @@ class Dashboard:
         response.headers.update(error.headers or {})
         return response
 
-    def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
-        return self.plain_page_response(request, "core/login.html", status, problem=problem)
+    def _ask_for_login(self, request: Request, status: int, problem: str = "", **typed: str) -> Response:
+        """The form of the login, which leads to where one was going."""
+        return self.plain_page_response(
+            request,
+            "core/login.html",
+            status,
+            problem=problem,
+            has_people=bool(self.access.people),
+            name=typed.get("name", ""),
+            destination=typed.get("destination") or _own_address(request),
+        )
 
-    def _log_in(self, request: Request, key: str, name: str) -> Response:
-        """Exchange a key for a session; the redirect removes the key from the address bar."""
-        lang = request_language(request)
-        address = client_address(request)
-        if wait_s := self.access.wait_s(address):
+    async def _log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:
+        """Exchange the key or a person's password for a session. The right key is never refused, whatever
+        else was tried. A key in the address leaves it by the redirect; a password in it does not count."""
+        lang, address = request_language(request), client_address(request)
+        name = normalized_name("".join(filter(str.isprintable, name)))[:MAX_NAME_CHARACTERS]
+        if self.access.is_key(secret):
+            by = name or ANONYMOUS_PERSON
+            return self._logged_in(request, by, self.access.sign_owner_session(by), destination)
+        typed = {"name": name, "destination": destination}
+        if wait_s := self._login_limit.wait_s(address, name):
             log_event(logging.WARNING, "login-too-often", address=address)
             SECURITY_LOG.add("login-too-often", address)
-            answer = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait_s))
+            problem = translate(lang, "dashboard.wait", seconds=wait_s)
+            answer = self._ask_for_login(request, 429, problem, **typed)
             answer.headers["retry-after"] = str(wait_s)
             return answer
-        if not self.access.check_key(address, key):
-            log_event(logging.WARNING, "login-failed", address=address)
-            SECURITY_LOG.add("login-failed", address)
-            return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
-        name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
-        log_event(logging.INFO, "login", by=name, address=address)
-        SECURITY_LOG.add("login", address, by=name)
-        home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
-        response = remember_language(request, lang, RedirectResponse(home, 303))
-        set_cookie(request, response, SESSION_COOKIE, self.access.sign_session(name))
-        return response
+        self._login_limit.count(address, name)
+        may_be_person = request.method == "POST" and bool(name) and bool(self.access.people)
+        if may_be_person and await self.access.has_password(name, secret):
+            self._login_limit.uncount(address, name)
+            return self._logged_in(request, name, self.access.sign_session(name), destination)
+        by = name if name in self.access.people else ""
+        log_event(logging.WARNING, "login-failed", address=address)
+        SECURITY_LOG.add("login-failed", address, by=by)
+        key = "wrong-password" if self.access.people else "wrong-key"
+        return self._ask_for_login(request, 401, translate(lang, f"dashboard.{key}"), **typed)
+
+    def _logged_in(self, request: Request, person: str, cookie: str, destination: str) -> Response:
+        address = client_address(request)
+        log_event(logging.INFO, "login", by=person, address=address)
+        SECURITY_LOG.add("login", address, by=person)
+        self._login_limit.remember(address, person)
+        response = RedirectResponse(destination, 303)
+        set_cookie(request, response, SESSION_COOKIE, cookie)
+        return remember_language(request, request_language(request), response)
 
     async def _home_page(self, request: Request) -> Response:
         query = request.query_params
         if "key" in query:
-            return self._log_in(request, query["key"], query.get("name", ""))
+            home = f"/?{KIOSK}" if KIOSK in query else "/"
+            return await self._log_in(request, query["key"], query.get("name", ""), home)
         return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
@@ -254,7 +327,13 @@ class Dashboard:
             form = await read_form(request)
         except ValueError:
             raise HTTPException(400) from None
-        return self._log_in(request, form.get("key", "").strip(), form.get("name", ""))
+        destination = form.get("destination", "")
+        return await self._log_in(
+            request,
+            form.get("key", "").strip(),
+            form.get("name", ""),
+            destination if is_local_address(destination) else "/",
+        )
 
     async def _logout_response(self, request: Request) -> Response:
         await self.access.end_session(request.cookies[SESSION_COOKIE])
@@ -273,20 +352,28 @@ class Dashboard:
             return Response(status_code=400)
         if any(page not in self._pages or lang not in LANGUAGES for page, lang in wanted):
             return Response(status_code=404)
+        role: Role = request.state.role
+        wanted = [(page, lang) for page, lang in wanted if role.includes(self._pages.role_of(page))]
+        if not wanted:
+            return Response(status_code=403)
         return StreamingResponse(
-            self._stream_events(wanted, request.cookies[SESSION_COOKIE]),
+            self._stream_events(wanted, role, request.cookies[SESSION_COOKIE]),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream_events(self, wanted: Sequence[tuple[str, str]], cookie: str) -> AsyncIterator[bytes]:
+    async def _stream_events(
+        self, wanted: Sequence[tuple[str, str]], role: Role, cookie: str
+    ) -> AsyncIterator[bytes]:
         """For all tabs of a browser, each page in its language: all regions first, as a page may be older
-        than the stream; then those that change, until the session ends."""
+        than the stream; then those that change, until the session ends or its role changes."""
         seen: View | None = None
         sent: dict[tuple[str, str], dict[str, str]] = {}
         quiet_s = 0.0
         yield b"retry: 2000\n\n"
-        while not self.follower.closed and self.access.session_person(cookie) is not None:
+        while (
+            not self.follower.closed and (session := self.access.session(cookie)) and session.role is role
+        ):
             if not await self.follower.wait_for_change(seen, SESSION_CHECK_INTERVAL_S):
                 quiet_s += SESSION_CHECK_INTERVAL_S
                 if quiet_s >= HEARTBEAT_INTERVAL_S:
@@ -318,21 +405,25 @@ class Dashboard:
         except (ValueError, RecursionError):
             answer = CommandAnswer(400, "failed", translate(lang, "dashboard.form-wrong"))
         else:
-            answer = await self._execute(request.state.person, lang, wanted)
+            answer = await self._execute(request, lang, wanted)
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
 
-    async def _execute(self, person: str, lang: str, request: CommandRequest) -> CommandAnswer:
+    async def _execute(self, request: Request, lang: str, wanted: CommandRequest) -> CommandAnswer:
         """Send the command to one target device after the other, until one does not execute it."""
-        part = self.view.parts[self._requests[type(request)]]
+        part = self.view.parts[self._requests[type(wanted)]]
         context = RequestContext(self.settings, self.view, part, lang)
-        target = request.target(context)
-        answer = CommandAnswer(404, "failed", translate(lang, target.refusal or request.no_target_sentence))
+        person, role = request.state.person, wanted.least_role(context)
+        if not request.state.role.includes(role):
+            SECURITY_LOG.add("role-refused", client_address(request), by=person)
+            return CommandAnswer(403, "denied", self._refusal(request, role))
+        target = wanted.target(context)
+        answer = CommandAnswer(404, "failed", translate(lang, target.refusal or wanted.no_target_sentence))
         if not target.devices:
             return answer
-        arguments = request.arguments(context)
-        done = translate(lang, request.done_sentence(context), **{**arguments, **target.facts})
+        arguments = wanted.arguments(context)
+        done = translate(lang, wanted.done_sentence(context), **{**arguments, **target.facts})
         for device in target.devices:
-            answer = await self._send_command(person, lang, done, device, request.action, arguments)
+            answer = await self._send_command(person, lang, done, device, wanted.action, arguments)
             if answer.status != CommandStatus.DONE:
                 break
         return answer
@@ -361,6 +452,25 @@ class Dashboard:
             reason = error_summary(lang, error.key, error.facts)
             return CommandAnswer(200, "failed", translate(lang, "dashboard.failed", reason=reason))
         return _outcome(lang, answer, done)
+
+
+def is_local_address(address: str) -> bool:
+    """Whether an address is one of these pages, whatever a browser makes of it."""
+    try:
+        scheme, host, *_ = urlsplit(address)
+    except ValueError:
+        return False
+    is_path = address.startswith("/") and not address.startswith("//")
+    return is_path and not scheme and not host and "\\" not in address and address.isprintable()
+
+
+def _own_address(request: Request) -> str:
+    """The address of a page, to come back to it."""
+    if request.method not in {"GET", "HEAD"} or "key" in request.query_params:
+        return "/"
+    query = request.scope["query_string"].decode("latin-1")
+    address = request.scope["path"] + (f"?{query}" if query else "")
+    return address if is_local_address(address) else "/"
 
 
 def _outcome(lang: str, answer: dict[str, Any], done: str) -> CommandAnswer:

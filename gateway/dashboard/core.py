@@ -11,6 +11,7 @@ from gateway.services.presence import Presence
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.pages import label
 from gateway.web.part import HOME, KIOSK, Page, PagePart, PartInput
+from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 
@@ -20,6 +21,7 @@ BusReports = tuple[BusReport, ...] | None
 class OperateDevice(DeviceRequest, frozen=True, tag="do"):
     """Executes an action of a device."""
 
+    role = Role.DUTY
     name: str
 
     @property
@@ -82,10 +84,17 @@ CORE: PagePart[None, BusReports] = PagePart(
             title="dashboard.page-overview",
             regions=("reminders", "tiles", "devices"),
             menu_order=0,
+            role=Role.DISPLAY,
             has_own_route=True,
         ),
-        Page(name="lines", title="dashboard.page-lines", regions=("lines",), menu_order=60),
-        Page(name=KIOSK, title="dashboard.page-kiosk"),
+        Page(
+            name="lines",
+            title="dashboard.page-lines",
+            regions=("lines",),
+            menu_order=60,
+            role=Role.INSTALLER,
+        ),
+        Page(name=KIOSK, title="dashboard.page-kiosk", role=Role.DISPLAY),
     ),
     frame_regions=("status", "banners"),
     kiosk_regions=("tiles",),

@@ -1,4 +1,4 @@
-"""Access control: one key in a file, signed session cookies, and a waiting time after wrong keys.
+"""Access control: the owner's key in a file, the people beside it, and signed session cookies.
 
 The only file that uses itsdangerous.
 """
@@ -10,19 +10,21 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from gateway.base.connections import network_of
 from gateway.base.files import create_durably, write_durably
 from gateway.base.log import error_text, log_event
-from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.base.security import SECURITY_LOG
 from gateway.model import ConfigError
 from gateway.wire.secret import is_open_to_others
+from gateway.words import preferred_language
+
+from .passwords import ITERATIONS, LANES, MAX_PASSWORD_CHARACTERS, MEMORY_KIB, is_password_of
+from .people import People, people_file, read_people
+from .roles import Role
 
 SESSION_COOKIE = "linli-session"
 SESSION_LIFETIME_S = 365 * 86_400
@@ -32,8 +34,15 @@ MIN_KEY_CHARACTERS = 12
 MAX_ENDED_SESSIONS = 10_000
 """Remembered with the key; the oldest is forgotten first."""
 
-WRONG_KEY_LIMIT = RateLimit(5, 60.0)
-"""After more wrong keys an address has to wait."""
+NOBODYS_HASH = f"$argon2id$v=19$m={MEMORY_KIB},t={ITERATIONS},p={LANES}${'A' * 22}${'A' * 43}"
+"""Checked for a name that nobody has, so that the time of the answer does not tell who there is."""
+
+
+class Session(NamedTuple):
+    """Whose session it is. Whoever came in by the key has any name, or none, and is the installer."""
+
+    person: str
+    role: Role
 
 
 def read_key(path: Path) -> str:
@@ -56,17 +65,21 @@ def read_key(path: Path) -> str:
 
 
 class Access:
-    """Checks keys and cookies. Time is seconds on a monotonic clock.
+    """Checks keys, passwords and cookies.
 
-    `file` holds the key: if it is changed or deleted, that holds at once, and all sessions end. Sessions
-    that have been ended one by one are remembered beside it.
+    `file` holds the key: if it is changed or deleted, that holds at once, and all sessions end. So it is
+    with the people beside it: a session ends with its person, and with the password it began with. Sessions
+    that have been ended one by one are remembered there too.
     """
 
-    def __init__(self, key: str, mono: Callable[[], float], file: Path | None = None) -> None:
+    def __init__(self, key: str, file: Path | None = None) -> None:
         self._file = file
         self._file_state = _file_state(file)
         self._set_key(key)
-        self._wrong_keys = RateLimiter(mono)
+        self._people_file = file and people_file(file)
+        self._people_state: tuple[int, ...] | None = None
+        self._people: People = {}
+        self._hashing = asyncio.Lock()
         self._ended_file = file and file.with_name(f"{file.name}.ended")
         self._ended = dict.fromkeys(_read_lines(self._ended_file))
         self._saving = asyncio.Lock()
@@ -91,31 +104,69 @@ class Access:
             SECURITY_LOG.add("access-key-refused")
         self._file_state = _file_state(self._file)
 
-    def wait_s(self, address: str) -> int:
-        """Seconds until this address may try again."""
-        return self._wrong_keys.wait_s(network_of(address), WRONG_KEY_LIMIT)
+    @property
+    def people(self) -> People:
+        """Those who may log in with a password. Nobody may while their file is wrong."""
+        state = _file_state(self._people_file)
+        if self._people_file and state != self._people_state:
+            try:
+                self._people = read_people(self._people_file)
+            except ConfigError as error:
+                self._people = {}
+                mistakes = "; ".join(
+                    each.text(preferred_language()) for each in getattr(error, "mistakes", ())
+                )
+                reason = mistakes or error_text(error.key, **error.facts)
+                log_event(logging.ERROR, "people-refused", reason=reason)
+                SECURITY_LOG.add("people-refused")
+            self._people_state = state
+        return self._people
 
-    def check_key(self, address: str, key: str) -> bool:
-        """Whether the key is right; a wrong one is counted."""
+    def is_key(self, text: str) -> bool:
+        """Whether that is the access key."""
         self._follow_file()
-        if hmac.compare_digest(key.encode(), self._key):
-            self._wrong_keys.reset(network_of(address))
-            return True
-        self._wrong_keys.record(network_of(address))
-        return False
+        return hmac.compare_digest(text.encode("utf-8", "surrogatepass"), self._key)
 
-    def sign_session(self, name: str) -> str:
-        """A session cookie for the person of that name."""
+    async def has_password(self, name: str, password: str) -> bool:
+        """Whether there is a person of that name, with that password. One is checked after the other, so
+        that many at once do not take all memory."""
+        person = self.people.get(name)
+        if len(password) > MAX_PASSWORD_CHARACTERS:
+            return False
+        async with self._hashing:
+            expected = person.password if person else NOBODYS_HASH
+            is_right = await asyncio.to_thread(is_password_of, password, expected)
+        return is_right and person is not None
+
+    def sign_owner_session(self, name: str) -> str:
+        """The cookie of whoever has shown the key, and is called that."""
         return self._sessions.dumps([name, secrets.token_urlsafe(8)])
 
-    def session_person(self, cookie: str | None) -> str | None:
-        """The name in a session cookie; None if it is invalid, too old or ended."""
+    def sign_session(self, name: str) -> str:
+        """The cookie of a person who has shown the password."""
+        return self._sessions.dumps([name, secrets.token_urlsafe(8), self._password_id(name)])
+
+    def _password_id(self, name: str) -> str:
+        """What tells one password of a person from the next; empty if there is no such person."""
+        person = self.people.get(name)
+        if person is None:
+            return ""
+        return hmac.digest(self._secret, person.password.encode(), hashlib.sha256).hex()[:16]
+
+    def session(self, cookie: str | None) -> Session | None:
+        """The session of a cookie; None if it is invalid, too old or ended."""
         self._follow_file()
         content = _verified_content(self._sessions, cookie, SESSION_LIFETIME_S)
         if content is None or _session_id(str(cookie)) in self._ended:
             return None
         # Cookies of earlier versions have the name only.
-        return str(content[0] if isinstance(content, list) else content)
+        name, *more = content if isinstance(content, list) else [content]
+        if len(more) < 2:
+            return Session(str(name), Role.INSTALLER)
+        person = self.people.get(name)
+        if person is None or more[1] != self._password_id(name):
+            return None
+        return Session(name, person.role)
 
     async def end_session(self, cookie: str) -> None:
         """End one session, at once and for ever, wherever its cookie may be."""
@@ -161,7 +212,7 @@ def _file_state(file: Path | None) -> tuple[int, ...] | None:
         state = file.stat() if file else None
     except OSError:
         return ()
-    return (state.st_ino, state.st_mtime_ns, state.st_size, state.st_mode) if state else None
+    return (state.st_ino, state.st_mtime_ns, state.st_size, state.st_mode, state.st_uid) if state else None
 
 
 def _read_lines(file: Path | None) -> list[str]:

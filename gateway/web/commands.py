@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.model import GATEWAY_DEVICE
 
+from .roles import Role
 from .settings import Settings
 from .view import View
 
@@ -49,6 +50,8 @@ class CommandRequest(
 ):
     """A request has the name of the command that it becomes; its fields are the command's arguments."""
 
+    role: ClassVar[Role] = Role.INSTALLER
+    """The least role that may make the request; each request declares its own."""
     no_target_sentence: ClassVar[str] = "dashboard.form-wrong"
     """The key of the answer when there is no target."""
 
@@ -61,6 +64,10 @@ class CommandRequest(
     def action(self) -> str:
         """The name of the command."""
         return self.tag
+
+    def least_role(self, _context: RequestContext) -> Role:
+        """The least role that may make this one request."""
+        return self.role
 
     def target(self, _context: RequestContext) -> Target:
         """The target of the command; `NO_TARGET` if the request is not possible now."""

@@ -17,6 +17,7 @@ from gateway.model import Value
 from gateway.words import LANGUAGES, error_summary, translate, words
 
 from .part import HOME, KIOSK, Page, PagePart
+from .roles import Role
 from .settings import Settings, title_in
 from .templating import Markup, environment
 from .view import DeviceCondition, View
@@ -47,6 +48,7 @@ class Pages:
         self._pages: dict[str, tuple[str, Page]] = {
             page.name: (part.name, page) for part in parts for page in part.pages
         }
+        self._requests = [request for part in parts for request in part.requests]
         self._frame = [(part.name, region) for part in parts for region in part.frame_regions]
         self._regions = {name: [*self._frame, *self._own_regions(name)] for name in self._pages}
         self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
@@ -75,6 +77,10 @@ class Pages:
     def __contains__(self, name: object) -> bool:
         """Whether there is a page of that name."""
         return name in self._pages
+
+    def role_of(self, name: str) -> Role:
+        """The least role that sees a page."""
+        return self._pages[name][1].role
 
     def _own_regions(self, page: str) -> list[tuple[str, str]]:
         """The regions of a page after the frame, each with its part."""
@@ -113,10 +119,10 @@ class Pages:
         return " · ".join((*list(filter(None, urgent))[:1], site))
 
     def render_page(
-        self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object
+        self, name: str, view: View, lang: str, now: int, role: Role, template: str = "", **facts: object
     ) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds; `facts` are further variables
-        for a template of its own."""
+        """The whole page of that name, for a role. `now` is Unix time in milliseconds; `facts` are further
+        variables for a template of its own."""
         owner, _ = self._pages[name]
         return self._environment.get_template(template or "page.html").render(
             self._template_facts(lang),
@@ -124,7 +130,12 @@ class Pages:
             view=view,
             part=view.parts.get(owner),
             page=name,
-            menu=self._menu(view),
+            menu=self._menu(view, role),
+            permitted=[
+                str(request.__struct_config__.tag)
+                for request in self._requests
+                if role.includes(request.role)
+            ],
             heading=self.document_title(view, lang),
             regions={
                 region: Markup(text) for region, text in self.render_regions(name, view, lang).items()
@@ -135,11 +146,13 @@ class Pages:
             **facts,
         )
 
-    def _menu(self, view: View) -> list[Page]:
+    def _menu(self, view: View, role: Role) -> list[Page]:
         listed = [
             (page.menu_order, page)
             for part, page in self._pages.values()
-            if page.menu_order is not None and page.in_menu(view.parts.get(part))
+            if page.menu_order is not None
+            and role.includes(page.role)
+            and page.in_menu(view.parts.get(part))
         ]
         return [page for _, page in sorted(listed, key=lambda each: each[0])]
 

@@ -8,7 +8,7 @@ part's own view, and `view`, that of all pages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from gateway.model import Clock, Rows, Service, Stamp
 
 from .access import Access
 from .commands import CommandRequest
+from .roles import Role
 from .settings import DeviceInfo, Settings
 from .snapshot import Snapshot
 from .view import DeviceAnnotation, DeviceRow, Reminder, View
@@ -66,6 +67,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Its place in the menu, the lowest first; None: it is not in the menu."""
     in_menu: Callable[[Any], bool] = lambda _part: True
     """Whether the menu shows it, by what the part shows."""
+    role: Role = Role.DUTY
+    """The least role that sees it."""
     has_own_route: bool = False
     """The part's handlers serve it, with a template of their own."""
 
@@ -122,6 +125,10 @@ class PageContext(Protocol):
 
 class PartHandlers:
     """Routes beyond those of the pages made of regions."""
+
+    route_roles: ClassVar[Mapping[str, Role]] = {}
+    """By path: the least role that a route needs, where it is not that of the page whose path it starts
+    with. A session is not needed where `is_allowed_without_session`."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context

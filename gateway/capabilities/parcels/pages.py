@@ -9,6 +9,7 @@ import msgspec
 from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.part import OwnKind, PagePart, PartInput, Tile
+from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import PlaceCount, place_count
 
@@ -40,6 +41,7 @@ class ParcelsView(msgspec.Struct, frozen=True):
 class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
     """Opens a compartment."""
 
+    role = Role.MANAGER
     lock: int
 
     def target(self, context: RequestContext) -> Target:

@@ -42,7 +42,8 @@ function updateTimes() {
   for (const time of document.querySelectorAll("time.ago")) setText(time, ago(Number(time.dataset.at)));
 }
 
-const userAttributes = new Set(["open", "disabled"]); // what people have unfolded, and what is being sent
+// What people have unfolded, what is being sent, and what their role may not do.
+const userAttributes = new Set(["open", "disabled", "data-forbidden"]);
 
 // Change only what differs, so that focus, selection and screen readers stay where they are.
 function morph(old, fresh) {
@@ -52,6 +53,16 @@ function morph(old, fresh) {
     if (!fresh.hasAttribute(name) && !userAttributes.has(name)) old.removeAttribute(name);
   if (old.matches("time.ago")) return;
   morphChildren(old, fresh);
+}
+
+// What the role may not do is not offered; the server refuses it anyway.
+const permitted = new Set(document.body.dataset.permitted.split(" "));
+
+function hideForbidden() {
+  for (const node of document.querySelectorAll("[data-command^='{']"))
+    node.toggleAttribute("data-forbidden", !permitted.has(JSON.parse(node.dataset.command).action));
+  for (const node of document.querySelectorAll("details[data-command='']"))
+    node.toggleAttribute("data-forbidden", !node.querySelector("[data-command^='{']:not([data-forbidden])"));
 }
 
 const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
@@ -91,6 +102,7 @@ function applyRegions({ title, regions }) {
     fresh.innerHTML = html; // rendered and escaped by the server
     morphChildren($(id), fresh);
   }
+  hideForbidden();
   if (focused && focused !== document.body && !focused.isConnected)
     document.querySelector("main section[tabindex]")?.focus();
   const fresh = [...activeAlarms()].filter(([key]) => !before.has(key)).map(([, say]) => say);
@@ -316,6 +328,7 @@ if (localStorage.getItem("sound") || document.body.classList.contains("kiosk")) 
   }, { once: true });
 }
 
+hideForbidden();
 updateTimes();
 setInterval(() => {
   checkStream();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
+import msgspec
 import pytest
 from markupsafe import escape
 from selenium.webdriver.common.by import By
@@ -12,7 +13,10 @@ from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState
 from gateway.services.commands import CommandStatus
-from tests.gateway.browser import Page
+from gateway.web.passwords import hash_password
+from gateway.web.people import Person, people_file, read_people, write_people
+from gateway.web.roles import Role
+from tests.gateway.browser import Page, fill
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 
 
@@ -307,3 +311,42 @@ def test_each_page_fits_reads_without_a_script_and_says_what_it_is_not(
     finally:
         page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_person_sees_what_the_role_may_do(house: House, page: Page) -> None:
+    people = {"王芳": Person(Role.DUTY, hash_password("long enough"))}
+    write_people(people_file(house.settings.access), people)
+    house.alarm(AlarmState.ACTIVE)
+    page.driver.delete_all_cookies()
+    page.driver.get(f"{page.url}/safety")
+    fill(page, "form", name="王芳", key="long enough")
+    page.until(lambda: page.driver.current_url == f"{page.url}/safety")
+    page.shows("确认", "#alarms")
+    assert "线路" not in page.text("nav")
+    assert page.text("footer .person") == "王芳"
+    page.driver.get(page.url)
+    page.until(lambda: page.has("html.script"))
+    assert not page.driver.find_element(By.CSS_SELECTOR, "[data-key='1'] button").is_displayed()
+    assert not page.driver.find_element(
+        By.CSS_SELECTOR, "#drill form, [data-key=gas] [data-key=disable]"
+    ).is_displayed()
+    page.click("#alarms button.act")
+    page.until(lambda: house.commands)
+    assert house.commands[0]["by"] == "王芳"
+    house.compartment(1, occupied=True)
+    page.shows("占用", "[data-key='1']")
+    assert not page.driver.find_element(By.CSS_SELECTOR, "[data-key='1'] button").is_displayed()
+
+
+def test_an_act_that_the_role_may_not_do_any_more_is_refused_in_words(house: House, page: Page) -> None:
+    file = people_file(house.settings.access)
+    write_people(file, {"李强": Person(Role.MANAGER, hash_password("long enough"))})
+    page.driver.delete_all_cookies()
+    page.driver.get(page.url)
+    fill(page, "form", name="李强", key="long enough")
+    page.click("[data-key='1'] button")
+    page.shows("打开", "dialog")
+    write_people(file, {"李强": msgspec.structs.replace(read_people(file)["李强"], role=Role.DUTY)})
+    page.click("dialog .danger")
+    page.shows("您的角色是“值班”，此项操作需要“管理”", "#toast.denied")
+    assert house.commands == []

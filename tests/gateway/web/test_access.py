@@ -1,4 +1,4 @@
-"""Keys, cookies and waits."""
+"""Keys, passwords and cookies."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import asyncio
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from gateway.base.rate_limit import MAX_KEYS
 from gateway.model import ConfigError
 from gateway.web import access as access_module
-from gateway.web.access import WRONG_KEY_LIMIT, Access, read_key
+from gateway.web.access import Access, Session, read_key
+from gateway.web.passwords import hash_password
+from gateway.web.people import Person, people_file, read_people, write_people
+from gateway.web.roles import Role
 
-
-class Time:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+OWNER = Session("王芳", Role.INSTALLER)
 
 
 def test_the_first_start_makes_a_key_for_the_owner_alone(tmp_path: Path) -> None:
@@ -54,12 +52,12 @@ def test_a_key_that_others_can_guess_or_read_is_refused(
 async def test_an_ended_session_stays_ended(tmp_path: Path) -> None:
     path = tmp_path / "access.key"
     key = read_key(path)
-    access = Access(key, Time(), path)
-    ended, other = access.sign_session("王芳"), access.sign_session("王芳")
+    access = Access(key, path)
+    ended, other = access.sign_owner_session("王芳"), access.sign_owner_session("王芳")
     await asyncio.gather(access.end_session(ended), access.end_session("no session at all"))
-    for later in (access, Access(key, Time(), path)):
-        assert later.session_person(ended) is None
-        assert later.session_person(other) == "王芳"
+    for later in (access, Access(key, path)):
+        assert later.session(ended) is None
+        assert later.session(other) == OWNER
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert files == {"access.key": 0o600, "access.key.ended": 0o600}
     assert ended not in (tmp_path / "access.key.ended").read_text()
@@ -67,16 +65,16 @@ async def test_an_ended_session_stays_ended(tmp_path: Path) -> None:
 
 async def test_the_memory_of_ended_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_module, "MAX_ENDED_SESSIONS", 2)
-    access = Access("right", Time())
-    cookies = [access.sign_session("王芳") for _ in range(3)]
+    access = Access("right")
+    cookies = [access.sign_owner_session("王芳") for _ in range(3)]
     for cookie in cookies:
         await access.end_session(cookie)
-    assert [access.session_person(cookie) for cookie in cookies] == ["王芳", None, None]
+    assert [access.session(cookie) for cookie in cookies] == [OWNER, None, None]
 
 
 def test_a_cookie_of_an_earlier_version_is_still_good() -> None:
-    access = Access("right", Time())
-    assert access.session_person(access._sessions.dumps("王芳")) == "王芳"
+    access = Access("right")
+    assert access.session(access._sessions.dumps("王芳")) == OWNER
 
 
 def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
@@ -84,61 +82,95 @@ def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
         read_key(tmp_path)
 
 
-def test_after_some_wrong_keys_an_address_waits() -> None:
-    time = Time()
-    access = Access("right", time)
-    for _ in range(WRONG_KEY_LIMIT.events):
-        assert access.wait_s("a") == 0
-        assert not access.check_key("a", "wrong")
-    assert access.wait_s("a") > 0
-    assert access.wait_s("b") == 0
-    time.now += WRONG_KEY_LIMIT.seconds
-    assert access.wait_s("a") == 0
-    assert access.check_key("a", "right")
+def test_a_key_is_told_from_what_is_none() -> None:
+    access = Access("right")
+    assert access.is_key("right")
+    assert not any(access.is_key(wrong) for wrong in ("", "wrong", "right ", "对", "\ud800"))
 
 
-def test_the_addresses_of_an_ipv6_network_wait_together() -> None:
-    access = Access("right", Time())
-    for number in range(WRONG_KEY_LIMIT.events):
-        access.check_key(f"2001:db8:0:1::{number}", "wrong")
-    assert access.wait_s("2001:db8:0:1:ffff::1") > 0
-    assert access.wait_s("2001:db8:0:2::1") == 0
+@pytest.fixture
+def house(tmp_path: Path) -> Access:
+    """With 王芳, who is on duty, and 李强, the manager."""
+    path = tmp_path / "access.key"
+    key = read_key(path)
+    people = {
+        "王芳": Person(Role.DUTY, hash_password("long enough")),
+        "李强": Person(Role.MANAGER, hash_password("another one")),
+    }
+    write_people(people_file(path), people)
+    return Access(key, path)
 
 
-def test_a_right_key_forgives() -> None:
-    access = Access("right", Time())
-    for _ in range(WRONG_KEY_LIMIT.events - 1):
-        access.check_key("a", "wrong")
-    assert access.check_key("a", "right")
-    assert not access.check_key("a", "wrong")
-    assert access.wait_s("a") == 0
+async def test_a_person_has_one_password(house: Access) -> None:
+    assert await house.has_password("王芳", "long enough")
+    for name, password in (
+        ("王芳", "another one"), ("王芳", ""), ("王芳", "long enough "), ("王芳", "x" * 60_000),
+        ("nobody", "long enough"), ("", ""), ("王芳", "\ud800"),
+    ):  # fmt: skip
+        assert not await house.has_password(name, password), (name, password)
 
 
-def test_the_memory_of_addresses_is_bounded() -> None:
-    access = Access("right", Time())
-    for number in range(MAX_KEYS + 5):
-        for _ in range(WRONG_KEY_LIMIT.events):
-            access.check_key(str(number), "wrong")
-    assert access.wait_s("0") == 0
-    assert access.wait_s(str(MAX_KEYS + 4)) > 0
-    assert len(access._wrong_keys._events) == MAX_KEYS
+async def test_many_passwords_at_once_are_checked_one_after_the_other(house: Access) -> None:
+    tried = (house.has_password("王芳", str(number)) for number in range(20))
+    assert not any(await asyncio.gather(*tried, house.has_password("nobody", "long enough")))
+
+
+def test_a_session_has_the_role_that_its_person_has_now(house: Access, tmp_path: Path) -> None:
+    file = people_file(tmp_path / "access.key")
+    cookie = house.sign_session("王芳")
+    assert house.session(cookie) == Session("王芳", Role.DUTY)
+    people = dict(read_people(file))
+    write_people(file, {**people, "王芳": msgspec.structs.replace(people["王芳"], role=Role.DISPLAY)})
+    assert house.session(cookie) == Session("王芳", Role.DISPLAY)
+
+
+def test_a_session_ends_with_its_person_and_with_its_password(house: Access, tmp_path: Path) -> None:
+    file = people_file(tmp_path / "access.key")
+    cookie, other = house.sign_session("王芳"), house.sign_session("李强")
+    people = dict(read_people(file))
+    write_people(file, {**people, "王芳": Person(Role.DUTY, hash_password("a new one!"))})
+    assert house.session(cookie) is None
+    assert house.session(other)
+    cookie = house.sign_session("王芳")
+    write_people(file, {"李强": people["李强"]})
+    assert house.session(cookie) is None
+    assert house.session(house.sign_session("王芳")) is None, "who is nobody"
+
+
+async def test_while_the_people_are_unreadable_the_key_alone_is_good(
+    house: Access, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = people_file(tmp_path / "access.key")
+    kept, cookie, owner = file.read_text(), house.sign_session("王芳"), house.sign_owner_session("王芳")
+    for spoil in (lambda: file.write_text("schema = 1"), lambda: file.chmod(0o644)):
+        spoil()
+        caplog.clear()
+        for _ in range(3):
+            assert house.session(cookie) is None
+            assert not await house.has_password("王芳", "long enough")
+            assert house.session(owner) == Session("王芳", Role.INSTALLER)
+        assert len([each for each in caplog.records if "people-refused" in each.getMessage()]) == 1
+        assert "argon2id" not in caplog.text
+    file.chmod(0o600)
+    file.write_text(kept)
+    assert house.session(cookie) == Session("王芳", Role.DUTY)
 
 
 def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
-    access = Access("right", Time())
-    cookie = access.sign_session("王芳")
-    assert access.session_person(cookie) == "王芳"
-    assert Access("right", Time()).session_person(cookie) == "王芳"
-    assert Access("other", Time()).session_person(cookie) is None
-    assert access.session_person("x" + cookie) is None
-    assert access.session_person(None) is None
+    access = Access("right")
+    cookie = access.sign_owner_session("王芳")
+    assert access.session(cookie) == OWNER
+    assert Access("right").session(cookie) == OWNER
+    assert Access("other").session(cookie) is None
+    assert access.session("x" + cookie) is None
+    assert access.session(None) is None
 
 
 def test_a_token_is_good_for_its_purpose_alone() -> None:
-    access = Access("right", Time())
+    access = Access("right")
     token = access.sign_token("needs", "phone")
     assert access.token_content("needs", token, 60) == "phone"
     assert access.token_content("rooms", token, 60) is None
-    assert access.token_content("needs", access.sign_session("phone"), 60) is None
-    assert access.session_person(token) is None
-    assert Access("other", Time()).token_content("needs", token, 60) is None
+    assert access.token_content("needs", access.sign_owner_session("phone"), 60) is None
+    assert access.session(token) is None
+    assert Access("other").token_content("needs", token, 60) is None

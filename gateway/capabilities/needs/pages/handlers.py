@@ -8,7 +8,7 @@ import ipaddress
 import uuid
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -37,6 +37,7 @@ from gateway.web.access import SESSION_COOKIE, SESSION_LIFETIME_S
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
 from gateway.web.requests import ANONYMOUS_PERSON, client_address, read_form, request_language, set_cookie
+from gateway.web.roles import Role
 from gateway.web.spreadsheet import as_csv
 from gateway.words import translate
 
@@ -65,6 +66,13 @@ FormFields = Mapping[str, str]
 
 class NeedsHandlers(PartHandlers):
     """A person with a session is staff; a resident with a pass may register a need."""
+
+    route_roles: ClassVar = {
+        "/need": Role.DUTY,
+        "/need/state": Role.DUTY,
+        "/need/qr.svg": Role.DISPLAY,
+        "/needs.csv": Role.MANAGER,
+    }
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)

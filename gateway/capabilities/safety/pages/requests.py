@@ -18,6 +18,7 @@ from gateway.web.commands import (
     Target,
 )
 from gateway.web.pages import label
+from gateway.web.roles import Role
 from gateway.web.settings import title_in
 from gateway.words import translate
 
@@ -47,19 +48,29 @@ class AlarmRequest(CommandRequest, frozen=True):
 class Acknowledge(AlarmRequest, frozen=True):
     """Acknowledges an alarm: a person has seen it."""
 
+    role = Role.DUTY
+
 
 class Reset(AlarmRequest, frozen=True):
     """Resets an alarm after a person has checked that it is over; also ends a drill."""
 
+    role = Role.DUTY
+
+    def least_role(self, context: RequestContext) -> Role:
+        return Role.MANAGER if self._is_drill(context) else super().least_role(context)
+
     def done_sentence(self, context: RequestContext) -> str:
+        return "dashboard.done-drill-end" if self._is_drill(context) else super().done_sentence(context)
+
+    def _is_drill(self, context: RequestContext) -> bool:
         part: SafetyView = context.part
-        is_drill = any(drill.id == self.alarm for drill in part.drills)
-        return "dashboard.done-drill-end" if is_drill else super().done_sentence(context)
+        return any(drill.id == self.alarm for drill in part.drills)
 
 
 class Shelve(AlarmRequest, frozen=True):
     """Shelves an alarm: no sound and notifications for a limited time."""
 
+    role = Role.MANAGER
     seconds: DurationS
     why: NonEmptyText
 
@@ -73,22 +84,27 @@ class Shelve(AlarmRequest, frozen=True):
 class Unshelve(AlarmRequest, frozen=True):
     """Ends the shelving of an alarm."""
 
+    role = Role.DUTY
+
 
 class CompletePlanStep(AlarmRequest, frozen=True, tag="step"):
     """Marks a step of the emergency plan as done."""
 
+    role = Role.DUTY
     step: str
 
 
 class ReopenPlanStep(AlarmRequest, frozen=True, tag="unstep"):
     """Corrects a step that was marked as done by mistake."""
 
+    role = Role.DUTY
     step: str
 
 
 class Muster(AlarmRequest, frozen=True):
     """Records the head count."""
 
+    role = Role.DUTY
     found: PeopleCount
 
 
@@ -105,6 +121,7 @@ class SafetyDeviceRequest(DeviceRequest, frozen=True):
 class AcknowledgeAll(SafetyDeviceRequest, frozen=True):
     """Acknowledges all alarms of a device that the page showed."""
 
+    role = Role.DUTY
     seen: int
 
     @property
@@ -115,6 +132,7 @@ class AcknowledgeAll(SafetyDeviceRequest, frozen=True):
 class ResetAll(SafetyDeviceRequest, frozen=True):
     """Resets all alarms of a device that the page showed and that are over."""
 
+    role = Role.DUTY
     seen: int
 
     @property
@@ -125,12 +143,15 @@ class ResetAll(SafetyDeviceRequest, frozen=True):
 class Disable(SafetyDeviceRequest, frozen=True):
     """Disables a device (屏蔽) for a limited time."""
 
+    role = Role.MANAGER
     seconds: DurationS
     why: NonEmptyText
 
 
 class Enable(SafetyDeviceRequest, frozen=True):
     """Enables a disabled device."""
+
+    role = Role.DUTY
 
 
 class WalkTestRequest(SafetyDeviceRequest, frozen=True):
@@ -147,20 +168,26 @@ class WalkTestRequest(SafetyDeviceRequest, frozen=True):
 class BeginTest(WalkTestRequest, frozen=True, tag="test"):
     """Starts test mode."""
 
+    role = Role.DUTY
     seconds: DurationS
 
 
 class EndTest(WalkTestRequest, frozen=True):
     """Ends test mode."""
 
+    role = Role.DUTY
+
 
 class Mute(CommandRequest, frozen=True):
     """Mutes the current sound."""
+
+    role = Role.DUTY
 
 
 class Drill(CommandRequest, frozen=True):
     """Starts a drill."""
 
+    role = Role.MANAGER
     hazard: Hazard
 
     def target(self, context: RequestContext) -> Target:
@@ -170,6 +197,7 @@ class Drill(CommandRequest, frozen=True):
 class CheckIn(CommandRequest, frozen=True):
     """Checks in at a checkpoint of a patrol."""
 
+    role = Role.DUTY
     patrol: str
     checkpoint: str
     note: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -183,6 +211,7 @@ class CheckIn(CommandRequest, frozen=True):
 class ReportFinding(CommandRequest, frozen=True, tag="hazard-found"):
     """Reports a finding (隐患)."""
 
+    role = Role.DUTY
     where: NonEmptyText
     what: NonEmptyText
     severity: str
@@ -195,6 +224,7 @@ class ReportFinding(CommandRequest, frozen=True, tag="hazard-found"):
 class CloseFinding(CommandRequest, frozen=True, tag="hazard-closed"):
     """Closes a finding."""
 
+    role = Role.DUTY
     id: str
     what: NonEmptyText
 

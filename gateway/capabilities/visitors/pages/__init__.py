@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from starlette.routing import Route
 
 from gateway.capabilities.visitors.services import Visitors
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
+from gateway.web.roles import Role
 
 from .requests import Book, CancelBooking, CorrectInside, MarkTour
 from .settings import VisitorsSettings, settings
@@ -16,6 +19,13 @@ from .view import VisitorsView, figures, reminders, visitors_view
 
 class VisitorsHandlers(PartHandlers):
     """Those of the statistics and of the cameras."""
+
+    route_roles: ClassVar = {
+        "/visitors/table.csv": Role.MANAGER,
+        "/visitors/book.xlsx": Role.MANAGER,
+        "/still": Role.INSTALLER,
+        "/privacy": Role.DISPLAY,
+    }
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
@@ -38,6 +48,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             title="dashboard.page-visits",
             regions=("places", "bookings", "doors"),
             menu_order=10,
+            role=Role.DISPLAY,
         ),
         Page(name="visitors", title="dashboard.page-visitors", menu_order=20, has_own_route=True),
         Page(
@@ -45,6 +56,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             title="dashboard.page-cameras",
             regions=("cameras",),
             menu_order=70,
+            role=Role.INSTALLER,
             in_menu=lambda part: bool(part.cameras),
             has_own_route=True,
         ),

@@ -17,6 +17,7 @@ from gateway.web.commands import (
     RequestContext,
     Target,
 )
+from gateway.web.roles import Role
 
 from .view import VisitorsView
 
@@ -25,6 +26,7 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
     """Books an activity or a visiting group, in local time; an end that is not after the start is on the
     next day."""
 
+    role = Role.DUTY
     title: NonEmptyText
     kind: str
     day: str
@@ -63,6 +65,7 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
 class CancelBooking(CommandRequest, frozen=True):
     """Cancels a booking."""
 
+    role = Role.DUTY
     booking: str
 
     def target(self, context: RequestContext) -> Target:
@@ -73,6 +76,7 @@ class CancelBooking(CommandRequest, frozen=True):
 class MarkTour(CommandRequest, frozen=True):
     """Marks people who came within the last minutes as a visiting group."""
 
+    role = Role.DUTY
     count: Annotated[int, msgspec.Meta(ge=1, le=99_999)]
     minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)]
 
@@ -80,6 +84,7 @@ class MarkTour(CommandRequest, frozen=True):
 class CorrectInside(CommandRequest, frozen=True):
     """Corrects the number of people in a room, or in the whole centre."""
 
+    role = Role.DUTY
     inside: PeopleCount
     room: str = ""
 
