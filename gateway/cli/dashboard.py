@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_site_argument(parser)
     parser.add_argument("act", nargs="?", choices=ACTS, help=cli_text("people-act"))
     parser.add_argument("name", nargs="?", help=cli_text("people-name"))
-    parser.add_argument("--role", choices=[*Role], help=cli_text("people-role"))
+    parser.add_argument("--role", choices=[str(role) for role in Role], help=cli_text("people-role"))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,21 +72,21 @@ def _change_people(file: Path, options: argparse.Namespace) -> None:
     if options.act == ADD:
         assert role
         changed = {**people, name: _new_person(people, name, role)}
-        told = "people-added"
+        outcome = "people-added"
     elif options.act == REMOVE:
         changed = {each: person for each, person in people.items() if each != name}
-        told = "people-removed"
+        outcome = "people-removed"
     else:
         assert role or options.act == PASSWORD
         new = {"role": role} if options.act == ROLE else {"password": hash_password(_ask_for_password())}
         changed = {**people, name: msgspec.structs.replace(people[name], **new)}
-        told = f"people-{options.act}-set"
+        outcome = f"people-{options.act}-set"
     try:
         write_people(file, changed)
     except OSError as error:
         raise GatewayError("people-unsaved", file=file, reason=error) from error
     shown = label(preferred_language(), "role", (changed.get(name) or people[name]).role)
-    print(cli_text(told, name=name, role=shown))
+    print(cli_text(outcome, name=name, role=shown))
 
 
 def _new_person(people: People, name: str, role: Role) -> Person:

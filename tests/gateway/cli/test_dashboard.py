@@ -1,0 +1,91 @@
+"""Who may log in, changed at the command line."""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import EX_CONFIG, main
+from gateway.web.passwords import is_password_of
+from gateway.web.people import people_file, read_people
+from gateway.web.roles import Role
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A site file whose access key is beside it."""
+    file = tmp_path / "site.toml"
+    file.write_text(
+        f"""
+schema = "linli/site/1"
+[site]
+id = "c"
+title = "C"
+[journal]
+path = "{tmp_path / "journal.db"}"
+[dashboard]
+access = "{tmp_path / "access.key"}"
+"""
+    )
+    return file
+
+
+def linli(monkeypatch: pytest.MonkeyPatch, site: Path, *arguments: str, typed: str = "") -> int:
+    """`linli dashboard …`, with that on standard input."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    return main(["dashboard", *arguments, "--config", str(site)])
+
+
+def test_people_are_added_listed_changed_and_removed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], site: Path
+) -> None:
+    file = people_file(site.with_name("access.key"))
+    assert linli(monkeypatch, site, "add", "王芳", "--role", "duty", typed="long enough\n") == 0
+    person = read_people(file)["王芳"]
+    assert person.role is Role.DUTY
+    assert is_password_of("long enough", person.password)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert linli(monkeypatch, site, "role", " 王芳 ", "--role", "manager") == 0
+    assert linli(monkeypatch, site, "password", "王芳", typed="another one\r\n") == 0
+    person = read_people(file)["王芳"]
+    assert person.role is Role.MANAGER
+    assert is_password_of("another one", person.password)
+    assert linli(monkeypatch, site, "people") == 0
+    told = capsys.readouterr().out
+    assert "王芳" in told
+    assert "argon2id" not in told
+    assert linli(monkeypatch, site, "remove", "王芳") == 0
+    assert read_people(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        (("add",), "long enough"),
+        (("add", "王芳", "--role", "manager"), "long enough"),
+        (("add", "李强"), "long enough"),
+        (("add", "李强", "--role", "duty"), "short"),
+        (("add", "李强", "--role", "duty"), ""),
+        (("add", 'a"b', "--role", "duty"), "long enough"),
+        (("role", "王芳"), ""),
+        (("password", "王芳"), ""),
+        (("remove", "李强"), ""),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    site: Path,
+    arguments: tuple[str, ...],
+    typed: str,
+) -> None:
+    file = people_file(site.with_name("access.key"))
+    assert linli(monkeypatch, site, "add", "王芳", "--role", "duty", typed="long enough") == 0
+    before = file.read_bytes()
+    capsys.readouterr()
+    assert linli(monkeypatch, site, *arguments, typed=typed) in (1, EX_CONFIG)
+    assert capsys.readouterr().err.strip()
+    assert file.read_bytes() == before
