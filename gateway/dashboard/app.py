@@ -233,15 +233,9 @@ class Dashboard:
         """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         lang = request_language(request)
         html = self._pages.render_page(
-            name,
-            self.view,
-            lang,
-            self.follower.now_ms(),
-            request.state.role,
-            template,
-            person=request.state.person,
-            **facts,
-        )
+            name, self.view, lang, self.follower.now_ms(), request.state.role, request.state.person,
+            template, **facts,
+        )  # fmt: skip
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def plain_page_response(

@@ -119,7 +119,15 @@ class Pages:
         return " · ".join((*list(filter(None, urgent))[:1], site))
 
     def render_page(
-        self, name: str, view: View, lang: str, now: int, role: Role, template: str = "", **facts: object
+        self,
+        name: str,
+        view: View,
+        lang: str,
+        now: int,
+        role: Role,
+        person: str = "",
+        template: str = "",
+        **facts: object,
     ) -> str:
         """The whole page of that name, for a role. `now` is Unix time in milliseconds; `facts` are further
         variables for a template of its own."""
@@ -130,6 +138,7 @@ class Pages:
             view=view,
             part=view.parts.get(owner),
             page=name,
+            person=person,
             menu=self._menu(view, role),
             permitted=[
                 str(request.__struct_config__.tag)

@@ -13,6 +13,7 @@ from gateway.config.capability import capabilities
 from gateway.dashboard.parts import page_parts, template_folders
 from gateway.model import ConfigError
 from gateway.web.pages import Pages
+from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from tests.gateway.views import sample, view
 
@@ -63,7 +64,7 @@ def shown(page: str) -> str:
         journal=Path(), control=Path(), access=Path(), title={"en": "Here"}, timezone="Asia/Shanghai"
     )
     pages = Pages(settings, page_parts(), template_folders())
-    return pages.render_page(page, view(samples=(sample("rooms", free=3),)), "en", 0)
+    return pages.render_page(page, view(samples=(sample("rooms", free=3),)), "en", 0, Role.DUTY)
 
 
 def test_a_capability_in_its_own_folder_brings_a_page_and_a_tile(folder: Path) -> None:

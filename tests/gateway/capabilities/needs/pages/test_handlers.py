@@ -41,7 +41,7 @@ def house(tmp_path: Path) -> Iterator[NeedsHouse]:
 
 
 def passes(key: str = KEY) -> Passes:
-    return Passes(Access(key, time.monotonic), time.monotonic)
+    return Passes(Access(key), time.monotonic)
 
 
 def cookie_for(channel: str) -> str:
@@ -186,7 +186,7 @@ def test_those_that_come_at_the_same_time_count(house: NeedsHouse, served: Serve
 
 def test_the_pace_of_each_and_of_all() -> None:
     now = 0.0
-    limited = Passes(Access(KEY, lambda: now), lambda: now)
+    limited = Passes(Access(KEY), lambda: now)
     for n in range(8):
         assert limited.registration_wait_s("phone", f"a{n}", 8) == 0
         limited.count_registration("phone", f"a{n}")
