@@ -62,7 +62,7 @@ source = "made up"
 [points.occupied]
 path = "occupied"
 [[examples]]
-raw = '{ "occupied": true }'
+raw.json = '{ "occupied": true }'
 values = { occupied = true }
 """
 

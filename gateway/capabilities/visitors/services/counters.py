@@ -76,6 +76,7 @@ class CountedLine(msgspec.Struct, frozen=True, array_like=True):
     restarted_at: Stamp | None = None
     measured_at_ms: int | None = None
     unconfirmed: UnconfirmedTotal | None = None
+    first_total: tuple[int | None, int | None] = (None, None)
 
 
 class Counter(
@@ -91,6 +92,8 @@ class Counter(
     at: Stamp
     """The time of the last trusted reading that changed it."""
     total: InOutCount | None = None
+    first_total: tuple[int | None, int | None] = (None, None)
+    """What is known of the first total, where in and out come in messages of their own."""
     recent_totals: tuple[InOutCount, ...] = ()
     """Recent totals, oldest first; the last is `total`."""
     totals_before_restart: tuple[InOutCount, ...] = ()
@@ -211,12 +214,17 @@ def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Co
     return msgspec.structs.replace(
         counter,
         total=pair,
+        first_total=(None, None),
         recent_totals=recent_totals,
         at=sample.at,
         measured_at_ms=time,
         unconfirmed=None,
         counted_intervals_s=(),
-        lines={name: line for name, line in counter.lines.items() if line.total is not None},
+        lines={
+            name: line
+            for name, line in counter.lines.items()
+            if line.total is not None or line.first_total != (None, None)
+        },
     )
 
 

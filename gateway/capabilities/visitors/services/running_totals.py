@@ -58,9 +58,10 @@ def read_total(
     ):
         counter = _replace(counter, totals_before_restart=(), restarted_at=None)
     evaluation = _TotalEvaluation(counter, sample, properties, last_read)
-    totals = evaluation.reported_totals()
-    if totals is None:
-        return CounterReading(counter)
+    came, left = evaluation.reported_totals()
+    if came is None or left is None:
+        return CounterReading(_replace(counter, first_total=(came, left)))
+    totals = came, left
     if counter.total is None:
         return CounterReading(with_trusted_total(counter, totals, sample))
     return evaluation.evaluate(totals)
@@ -88,8 +89,8 @@ class _TotalEvaluation:
         self._properties = properties
         self._last_read = last_read
 
-    def reported_totals(self) -> InOutCount | None:
-        """The totals of the sample; a missing one is taken to be unchanged, if it is known. Else None."""
+    def reported_totals(self) -> tuple[int | None, int | None]:
+        """The totals of the sample; a missing one is taken to be unchanged, if it is known."""
         counter, has = self._counter, self._properties.has_in_out
         known = counter.total
         if (
@@ -98,10 +99,10 @@ class _TotalEvaluation:
             and self._passed_if_consistent(known, counter.unconfirmed.last, self._last_read) is None
         ):
             known = counter.unconfirmed.last
-        last: tuple[int | None, int | None] = known or (None if has[0] else 0, None if has[1] else 0)
+        first = [total if has_it else 0 for total, has_it in zip(counter.first_total, has, strict=True)]
         values = [count_value(self._sample.values.get(name)) for name in ("in", "out")]
-        came, left = (old if new is None else new for new, old in zip(values, last, strict=True))
-        return None if came is None or left is None else (came, left)
+        came, left = (old if new is None else new for new, old in zip(values, known or first, strict=True))
+        return came, left
 
     def evaluate(self, totals: InOutCount) -> CounterReading:
         """Decide what the totals mean."""
@@ -229,7 +230,7 @@ class _TotalEvaluation:
         """Whether the sample was measured before the trusted total by the counter's own clock. If it was
         more than a day before, that clock was set back."""
         measured, last = time_value(self._sample, "time"), self._counter.measured_at_ms
-        return bool(measured and last and 0 < last - measured.timestamp() * 1000 < DAY_S * 1000)
+        return bool(measured and last and 0 < last - round(measured.timestamp() * 1000) < DAY_S * 1000)
 
     def _evaluate_unconfirmed(self, totals: InOutCount) -> CounterReading:
         """Evaluate a total that is inconsistent with the trusted one, together with earlier unconfirmed

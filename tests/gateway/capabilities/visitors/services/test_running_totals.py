@@ -24,6 +24,31 @@ def test_the_first_reading_is_where_counting_begins() -> None:
     assert centre.figures == {"inside": 0, "in": 0, "out": 0, "tours": 0, "unheard": 0}
 
 
+def test_in_and_out_may_come_in_messages_of_their_own_from_the_first() -> None:
+    centre = Centre()
+    centre.step(Sample("d", at(0), {"in": 500}))
+    centre.step(Sample("d", at(1), {"in": 501}))
+    centre.reboot()
+    centre.step(Sample("d", at(10), {"out": 480}))
+    centre.step(Sample("d", at(11), {"in": 504}))
+    centre.step(Sample("d", at(12), {"out": 481}))
+    assert (centre.figures["in"], centre.figures["out"]) == (3, 1)
+
+
+def test_halves_of_the_first_total_belong_to_their_line() -> None:
+    centre = Centre()
+    for second, line, point, total in (
+        (0, "a", "in", 500),
+        (1, "b", "out", 9),
+        (2, "a", "out", 400),
+        (3, "b", "in", 7),
+        (4, "a", "in", 501),
+        (5, "b", "out", 11),
+    ):
+        centre.step(Sample("d", at(second), {"line": line, point: total}))
+    assert (centre.figures["in"], centre.figures["out"]) == (1, 2)
+
+
 def test_people_inside_are_unknown_until_every_entrance_is_heard() -> None:
     centre = Centre(counter("d"), counter("e"))
     centre.tick(0)
