@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const { view, timezone, failed, late, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
+const FIRST_EVENT_TIMEOUT_MS = 3_000; // the stream begins with all regions
 const COMMAND_TIMEOUT_MS = 20_000; // the gateway executes no command that is older than 15 s
 
 document.documentElement.classList.add("script");
@@ -137,15 +138,32 @@ let stream, lastEventAt = Date.now();
 // All tabs share one stream, by a worker; where there is none (phones), each has its own.
 function connect() {
   lastEventAt = Date.now();
-  if (!stream && "SharedWorker" in window) {
-    const { port } = new SharedWorker("/static/stream.js");
-    port.onmessage = ({ data }) => receive(data);
-    addEventListener("pagehide", () => port.postMessage(null));
-    addEventListener("pageshow", ({ persisted }) => { if (persisted) connect(); });
-    stream = { follow: () => port.postMessage(view) };
-  }
-  stream ??= new EventStream(receive);
+  stream ??= "SharedWorker" in window ? sharedStream() : new EventStream(receive);
   stream.follow([view]);
+}
+
+function sharedStream() {
+  const worker = new SharedWorker("/static/stream.js"), { port } = worker;
+  let isHeard = false;
+  const leave = () => port.postMessage(null);
+  const useOwnStream = () => {
+    if (isHeard) return;
+    isHeard = true;
+    leave();
+    port.onmessage = null;
+    stream = new EventStream(receive);
+    connect();
+  };
+  port.onmessage = ({ data }) => {
+    isHeard = true;
+    receive(data);
+  };
+  // A worker that could not start says nothing, or not even that.
+  worker.onerror = useOwnStream;
+  setTimeout(useOwnStream, FIRST_EVENT_TIMEOUT_MS);
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) connect(); });
+  return { follow: () => port.postMessage(view) };
 }
 
 function receive({ name, data, isEnded }) {

@@ -207,6 +207,22 @@ def test_ten_tabs_live_on_one_stream_and_commands_get_through(house: House, page
     page.until(lambda: page.has("#alarms .panel.calm"))
 
 
+@pytest.mark.parametrize("fault", ["", "set onerror(report) { setTimeout(report); }"])
+def test_without_the_shared_stream_a_page_has_its_own(house: House, page: Page, fault: str) -> None:
+    """A worker that never says anything, and one that cannot start."""
+    script = f"window.SharedWorker = class {{ port = {{ postMessage() {{}} }}; {fault} }};"
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        page.driver.get(page.url)
+        page.until(lambda: page.has("html.script"))
+        house.alarm(AlarmState.ACTIVE)
+        page.until(lambda: page.has("#alarms .panel.alarm"), seconds=10)
+        assert not page.has("body.old-data")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        page.driver.get(page.url)
+
+
 def test_a_command_that_gets_no_answer_says_so(house: House, page: Page) -> None:
     page.driver.execute_script(
         "AbortSignal.timeout = () => AbortSignal.abort(new DOMException('', 'TimeoutError'))"
