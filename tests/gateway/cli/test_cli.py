@@ -288,8 +288,8 @@ def test_who_came_in_and_who_did_not_is_recorded_and_listed(running: Centre) -> 
     eventually(lambda: running.witness.find("gateway", "event", event="login-failed", count=37))
     assert len(running.witness.find("gateway", "event", address="192.0.2.7")) == 2
     for lang, came_in, turned_away in (
-        ("en", "王芳 logged in to the dashboard", "login to the dashboard failed: wrong key"),
-        ("zh", "王芳 登录看板", "登录看板失败：密钥不对"),
+        ("en", "王芳 logged in to the dashboard", "login to the dashboard failed: wrong password or key"),
+        ("zh", "王芳 登录看板", "登录看板失败：密码或密钥不对"),
     ):
         done = linli("journal", "--security", "--config", site, lang=lang)
         assert (done.returncode, done.stderr) == (0, "")

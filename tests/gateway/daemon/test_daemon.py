@@ -357,8 +357,13 @@ def test_a_fire_sounds_the_siren_and_a_person_silences_it(running: Centre) -> No
     eventually(siren)
     raised = eventually(lambda: running.witness.find("desk", "alarm", change="raised"))[0]["data"]
     assert raised["hazard"] == "fire"
-    switched = eventually(lambda: running.witness.find("desk", "event", action="siren-on", done=True))[0]
-    assert switched["at"] >= raised["raised"]
+    # Other alarms may have sounded it before.
+    eventually(
+        lambda: any(
+            switched["at"] >= raised["raised"]
+            for switched in running.witness.find("desk", "event", action="siren-on", done=True)
+        )
+    )
     running.do("call-point", on=False)
     eventually(lambda: running.witness.find("desk", "alarm", change="cleared"))
     assert siren(), "it sounds until a person has dealt with it"
