@@ -66,7 +66,6 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         for number, condition in enumerate(keys.when, 1):
             if not draft.is_reported(condition.device):
                 _check_condition(reader, path, number, condition, points)
-                _check_poll_interval(draft, path, number, condition)
         _check_contradictions(reader, path, keys)
         hours_are_wrong = opening is None and "hours" in draft.data
         applies = None if hours_are_wrong else _applies_during(reader, path, keys.during, opening)
@@ -163,24 +162,6 @@ def _check_condition(
         value = getattr(condition, test)
         if value is not None and value <= 0:
             mistake("rule-positive", test=test)
-
-
-def _check_poll_interval(
-    draft: SiteDraft, path: tuple[str, ...], number: int, condition: RuleCondition
-) -> None:
-    """Report a duration that is too short for how often the device is polled: two readings are hardly
-    ever in it, or one is missing before each poll."""
-    device = draft.devices.get(condition.device)
-    if device is None or draft.buses[device.bus].driver.silence_s is not None:
-        return
-    moves = condition.rises is not None or condition.falls is not None
-    for test, seconds in (("within", condition.within if moves else None), ("missing", condition.missing)):
-        if seconds is not None and 0 < seconds <= device.every:
-            facts = {"point": condition.point, "seconds": f"{seconds:g}", "every": f"{device.every:g}"}
-            enough = f"{2 * device.every:g}"
-            draft.reader.add_mistake(
-                (*path, "when"), f"rule-{test}", number=number, enough=enough, device=device.name, **facts
-            )
 
 
 def _check_contradictions(reader: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:

@@ -159,64 +159,6 @@ def test_a_rule_that_can_hold_is_none_of_them(tmp_path: Path, when: str) -> None
     load(tmp_path, SITE + f'\n[rule.rare]\nhazard = "fire"\nwhen = [{when}]\n')
 
 
-ZIGBEE = """
-[bus.broker]
-driver = "mqtt_json"
-url = "mqtt://127.0.0.1"
-
-[device.fridge]
-profile = "thermometer/generic-mqtt"
-bus = "broker"
-topic = "fridge"
-every = 3600
-"""
-
-
-def slow_rule(test: str, every: float, point: str = "smoke.temperature") -> str:
-    rule = f'\n[rule.slow]\nhazard = "fire"\nwhen = [{{ point = "{point}", {test} }}]\n'
-    return SITE.replace("unit = 1\n", f"unit = 1\nevery = {every}\n") + ZIGBEE + rule
-
-
-@pytest.mark.parametrize(
-    ("test", "every", "key", "read", "enough"),
-    [
-        ("rises = 8, within = 100", 300, "rule-within", "100", "600"),
-        ("falls = 8, within = 299.5", 300, "rule-within", "299.5", "600"),
-        ("rises = 8, within = 300", 300, "rule-within", "300", "600"),
-        ("missing = 20", 30, "rule-missing", "20", "60"),
-        ("missing = 30", 30, "rule-missing", "30", "60"),
-    ],
-)
-def test_a_duration_shorter_than_the_time_between_two_polls_is_refused(
-    tmp_path: Path, test: str, every: float, key: str, read: str, enough: str
-) -> None:
-    with pytest.raises(Mistakes) as refused:
-        load(tmp_path, slow_rule(test, every))
-    (mistake,) = [each for each in refused.value.mistakes if each.where == "rule.slow.when"]
-    assert mistake.key == key
-    for language in LANGUAGES:
-        text = mistake.text(language)
-        assert [part in text for part in (read, f"{every}", f"= {enough}", "smoke")] == [True] * 4
-
-
-@pytest.mark.parametrize(
-    ("test", "point"),
-    [
-        ("rises = 8, within = 31", "smoke.temperature"),
-        ("falls = 8, within = 31", "smoke.temperature"),
-        ("missing = 31", "smoke.temperature"),
-        ("above = 60, within = 20", "smoke.temperature"),
-        ("rises = 8, within = 60", "fridge.temperature"),
-        ("missing = 600", "fridge.temperature"),
-        ("rises = 8, within = 1", "visitors.inside"),
-    ],
-)
-def test_a_duration_of_several_polls_is_accepted_and_any_of_what_reports_by_itself(
-    tmp_path: Path, test: str, point: str
-) -> None:
-    assert "slow" in load(tmp_path, slow_rule(test, 30, point)).part(SafetySite).rules
-
-
 @pytest.mark.parametrize(("test", "bound"), [("above", "max"), ("below", "min")])
 def test_a_limit_at_the_end_of_what_is_measured_is_never_passed(
     tmp_path: Path, test: str, bound: str
