@@ -112,9 +112,10 @@ def _descriptors_are_scarce(transport: asyncio.BaseTransport) -> bool:
 
 def log_shortage(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The exception handler of the event loop: that no connection can be accepted for want of descriptors
-    or memory is a line in the log; asyncio tries again after a second."""
+    or memory is a line in the log; asyncio tries again after a second, though the server may be closed by
+    then (`BaseSelectorEventLoop._start_serving`)."""
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
         log_event(logging.ERROR, "accept-failed")
-    else:
+    elif not (isinstance(error, ValueError) and "_start_serving" in context["message"]):
         loop.default_exception_handler(context)

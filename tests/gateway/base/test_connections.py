@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
+import socket
+from asyncio import constants
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from gateway.base.connections import ACCEPT_BACKLOG, Connections, log_shortage, network_of
+from gateway.base.log import log_event
 
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -156,6 +160,28 @@ for _ in range(200):
 print("connected", flush=True)
 sys.stdin.read()
 """
+
+
+async def test_a_server_may_be_closed_during_a_shortage(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_shortage)
+    log_event(logging.ERROR, "accept-failed")  # As in a process that has read its words.
+    caplog.clear()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as client:
+        async with serving(10, 10) as server:
+            client.connect(("127.0.0.1", server.port))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+            try:
+                while not caplog.records:
+                    await asyncio.sleep(0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        # After asyncio's second attempt.
+        over = loop.create_future()
+        loop.call_later(constants.ACCEPT_RETRY_DELAY, over.set_result, None)
+        await over
+    assert {getattr(record, "kind", record.getMessage()) for record in caplog.records} == {"accept-failed"}
 
 
 async def test_a_shortage_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
