@@ -149,7 +149,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
         ("segno", r"gateway/web/qr\.py"),
         ("serial", r"gateway/wire/serialport\.py"),
-        ("xlsxwriter", r"gateway/capabilities/visitors/statistics/workbook\.py"),
+        ("xlsxwriter", r"gateway/web/workbook\.py"),
     ],
 )
 def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:

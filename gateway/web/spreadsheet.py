@@ -1,4 +1,4 @@
-"""CSV as spreadsheet programs read it."""
+"""Tables, and CSV as spreadsheet programs read it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,30 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from typing import NamedTuple
 
 Cell = str | int | float | date | None
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Without it Excel takes UTF-8 for the code page of the machine."""
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 ROWS_PER_CHUNK = 256
 FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 """The first characters of a formula in a spreadsheet (OWASP, CSV injection)."""
+
+
+class Share(float):
+    """A share from 0 to 1, shown in percent."""
+
+
+class ReportTable(NamedTuple):
+    """`key` identifies the table in every language. Numbers and dates keep their types, so that a
+    spreadsheet can calculate with them."""
+
+    key: str
+    title: str
+    heads: list[str]
+    rows: list[list[Cell]]
 
 
 def as_csv(rows: Iterable[Sequence[Cell]]) -> Iterator[str]:

@@ -23,9 +23,9 @@ from gateway.capabilities.visitors.statistics.database import StatisticsDatabase
 from gateway.capabilities.visitors.statistics.export import workbook_tables
 from gateway.capabilities.visitors.statistics.formatting import Formatter
 from gateway.capabilities.visitors.statistics.results import CentreLayout, period_containing
-from gateway.capabilities.visitors.statistics.workbook import write_workbook
 from gateway.journal import Journal, JournalReader
 from gateway.model import ClockQuality, Stamp
+from gateway.web.workbook import write_workbook
 
 DOOR_COUNT, YEAR_COUNT = 10, 10
 ZONE = ZoneInfo("Asia/Shanghai")

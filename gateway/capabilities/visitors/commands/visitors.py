@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         analysis = analyst.analyse(_find_place(options.place, analyst), span, options.by)
         if options.xlsx:
             # Imported only if needed: it takes a while to load.
-            from ..statistics.workbook import write_workbook  # noqa: PLC0415
+            from gateway.web.workbook import write_workbook  # noqa: PLC0415
 
             write_workbook(
                 options.xlsx, workbook_tables(analyst, analysis, formatter), formatter.period_title(span)

@@ -27,7 +27,7 @@ from gateway.capabilities.visitors.statistics import open_figures
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
 from gateway.capabilities.visitors.statistics.export import finest_slot_unit, workbook_tables
-from gateway.capabilities.visitors.statistics.formatting import Formatter, ReportTable, cell_text
+from gateway.capabilities.visitors.statistics.formatting import Formatter, cell_text
 from gateway.capabilities.visitors.statistics.period_charts import (
     hour_heat_map,
     occupancy_chart,
@@ -46,14 +46,13 @@ from gateway.model import ConfigError
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import request_language
 from gateway.web.settings import title_in
-from gateway.web.spreadsheet import as_csv
+from gateway.web.spreadsheet import XLSX_TYPE, ReportTable, as_csv
 from gateway.words import translate
 
 from .settings import VisitorsSettings
 
 Query = Mapping[str, str]
 T = TypeVar("T")
-XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_LISTED_ROWS = 100
 """Maximum rows of a table on the page; downloads have all rows."""
 
@@ -198,7 +197,7 @@ class StatisticsAnswers:
         """The name of a file, and its temporary path. Raises `StatisticsFailed`."""
 
         def show(question: StatisticsQuery) -> tuple[str, Path]:
-            from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
+            from gateway.web.workbook import write_workbook  # noqa: PLC0415
 
             tables = workbook_tables(question.analyst, question.analysis, question.formatter)
             write_workbook(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.web.spreadsheet import ReportTable
+
 from .analysis import Analyst
-from .formatting import Formatter, ReportTable
+from .formatting import Formatter
 from .results import Analysis, Period
 
 

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import NamedTuple
 
 from gateway.capabilities.visitors.services import CENTRE
-from gateway.web.spreadsheet import Cell
+from gateway.web.spreadsheet import Cell, ReportTable, Share
 from gateway.words import translate
 
 from .aggregation import DOOR_PREFIX
 from .intervals import Slot
 from .results import Analysis, Bar, CentreLayout, Comparison, Count, Peak, Period, Stay
-
-
-class Share(float):
-    """A share from 0 to 1, shown in percent."""
-
-
-class ReportTable(NamedTuple):
-    """`key` identifies the table in every language. Numbers and dates keep their types, so that a
-    spreadsheet can calculate with them."""
-
-    key: str
-    title: str
-    heads: list[str]
-    rows: list[list[Cell]]
 
 
 class Formatter:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from gateway.web.spreadsheet import Cell
+from gateway.web.spreadsheet import Cell, ReportTable
 from gateway.web.templating import environment
 
 from . import period_charts
-from .formatting import Formatter, ReportTable, cell_text
+from .formatting import Formatter, cell_text
 from .results import Analysis
 from .svg import svg_text
 

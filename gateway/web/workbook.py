@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from unicodedata import east_asian_width
 
 import xlsxwriter  # type: ignore[import-untyped]
 
-from gateway.web.spreadsheet import Cell
-
-from .formatting import ReportTable, Share
+from .spreadsheet import Cell, ReportTable, Share
 
 MAX_SHEET_NAME_LENGTH = 31
 """Excel's limit, in characters."""
@@ -18,8 +16,8 @@ MAX_COLUMN_WIDTH = 60
 
 
 def write_workbook(path: Path, tables: list[ReportTable], title: str) -> None:
-    """Write one sheet per table, and a chart of the days. Dates are written as dates; texts are written as
-    texts even if they look like formulas, numbers or links. Raises `OSError`."""
+    """Write one sheet per table, and a chart of the days. Dates are written as dates, times without zone
+    as times, and texts as texts even if they look like formulas, numbers or links. Raises `OSError`."""
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
@@ -33,6 +31,7 @@ def write_workbook(path: Path, tables: list[ReportTable], title: str) -> None:
         formats = {
             "head": book.add_format({"bold": True, "bottom": 1, "text_wrap": True}),
             "date": book.add_format({"num_format": "yyyy-mm-dd"}),
+            "time": book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
             "share": book.add_format({"num_format": "0.0%"}),
             "number": book.add_format({"num_format": "#,##0.##"}),
         }
@@ -62,7 +61,8 @@ def _write_cell(sheet: object, row: int, column: int, cell: Cell, formats: dict[
     if isinstance(cell, str):
         put(row, column, cell)
     elif isinstance(cell, date):
-        sheet.write_datetime(row, column, cell, formats["date"])  # type: ignore[attr-defined]
+        kind = "time" if isinstance(cell, datetime) else "date"
+        sheet.write_datetime(row, column, cell, formats[kind])  # type: ignore[attr-defined]
     else:
         kind = "share" if isinstance(cell, Share) else "number"
         sheet.write_number(row, column, cell, formats[kind])  # type: ignore[attr-defined]
@@ -97,4 +97,6 @@ def _column_width(table: ReportTable, column: int) -> int:
 
 
 def _display_text(cell: Cell) -> str:
+    if isinstance(cell, datetime):
+        return "0000-00-00 00:00:00"
     return "0000-00-00" if isinstance(cell, date) else str("" if cell is None else cell)
