@@ -9,7 +9,7 @@ import operator
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -164,7 +164,8 @@ class Dashboard:
                     for handlers in self._handlers
                     for route in handlers.routes()
                 ),
-                Route("/login", self._login_response, methods=["POST"]),
+                # Also what is opened again after a failed login, whose address this is.
+                Route("/login", self._login_response, methods=["GET", "POST"]),
                 Route("/logout", self._logout_response, methods=["POST"]),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
@@ -193,9 +194,7 @@ class Dashboard:
             if request.state.role is None or request.state.role.includes(role):
                 return await endpoint(request)
             SECURITY_LOG.add("role-refused", client_address(request), by=request.state.person)
-            return self.plain_page_response(
-                request, "core/refused.html", 403, message=self._refusal(request, role)
-            )
+            return self._problem_page(request, 403, "problem-role", self._refusal(request, role))
 
         return Route(route.path, restricted, methods=route.methods)
 
@@ -246,10 +245,18 @@ class Dashboard:
         html = self._pages.render_plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
-    def _problem_page(self, request: Request, status: int) -> Response:
-        """What was wrong with the request, in words, and the way back."""
-        key = f"problem-{status if status in PROBLEMS_IN_WORDS else 400}"
-        return self.plain_page_response(request, "core/problem.html", status, problem=key)
+    def _problem_page(self, request: Request, status: int, key: str = "", text: str = "") -> Response:
+        """What was wrong with the request, in words, and the way back. `key`: of its heading."""
+        lang = request_language(request)
+        key = key or f"problem-{status if status in PROBLEMS_IN_WORDS else 400}"
+        return self.plain_page_response(
+            request,
+            "core/problem.html",
+            status,
+            heading=translate(lang, f"dashboard.{key}"),
+            text=text or translate(lang, f"dashboard.{key}-more"),
+            may_log_out=bool(text),
+        )
 
     async def _problem_response(self, request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -260,6 +267,7 @@ class Dashboard:
 
     def _ask_for_login(self, request: Request, status: int, problem: str = "", **typed: str) -> Response:
         """The form of the login, which leads to where one was going."""
+        destination = typed.get("destination") or _own_address(request)
         return self.plain_page_response(
             request,
             "core/login.html",
@@ -267,7 +275,8 @@ class Dashboard:
             problem=problem,
             has_people=bool(self.access.people),
             name=typed.get("name", ""),
-            destination=typed.get("destination") or _own_address(request),
+            destination=destination,
+            in_language=functools.partial(_with_language, destination),
         )
 
     async def _log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:
@@ -317,6 +326,8 @@ class Dashboard:
         return self.page_response(request, request.scope["path"].removeprefix("/"))
 
     async def _login_response(self, request: Request) -> Response:
+        if request.method != "POST":
+            return RedirectResponse("/", 303)
         try:
             form = await read_form(request)
         except ValueError:
@@ -459,12 +470,26 @@ def is_local_address(address: str) -> bool:
 
 
 def _own_address(request: Request) -> str:
-    """The address of a page, to come back to it."""
-    if request.method not in {"GET", "HEAD"} or "key" in request.query_params:
-        return "/"
-    query = request.scope["query_string"].decode("latin-1")
-    address = request.scope["path"] + (f"?{query}" if query else "")
-    return address if is_local_address(address) else "/"
+    """The address of a page, to come back to it: the one asked for, or the one whose form was sent."""
+    if request.method in {"GET", "HEAD"}:
+        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    else:
+        try:
+            _, host, path, query, _ = urlsplit(request.headers.get("referer", ""))
+        except ValueError:
+            return "/"
+        if host != request.headers.get("host"):
+            return "/"
+    address = path + (f"?{query}" if query else "")
+    is_page = path not in {"/login", "/logout"} and "key" not in parse_qs(query)
+    return address if is_page and is_local_address(address) else "/"
+
+
+def _with_language(address: str, lang: str) -> str:
+    """The same page in that language."""
+    path, _, query = address.partition("?")
+    others = [(name, text) for name, text in parse_qsl(query, True) if name != "lang"]
+    return f"{path}?{urlencode([*others, ('lang', lang)])}"
 
 
 def _outcome(lang: str, answer: dict[str, Any], done: str) -> CommandAnswer:

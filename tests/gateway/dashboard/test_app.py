@@ -708,6 +708,44 @@ def test_one_is_led_to_where_one_was_going(house: House, served: Served) -> None
     assert not any(map(is_local_address, ("//[", "/\t/evil", "evil", "http:///x")))
 
 
+def test_a_form_that_was_sent_too_late_leads_back_to_its_page(served: Served) -> None:
+    for referer, expected in (
+        (f"{served.url}/needs/7?x=1", "/needs/7?x=1"),
+        ("http://evil.example/needs/7", "/"),
+        (f"{served.url}/login", "/"),
+        (f"{served.url}/?key=secret", "/"),
+        (f"{served.url}//evil.example", "/"),
+        ("http://[", "/"),
+        ("", "/"),
+    ):
+        status, _, form = served.ask("POST", "/needs/7", referer=referer)
+        assert status == 401
+        assert f'name="destination" type="hidden" value="{expected}"' in form, referer
+    assert served.ask("GET", "/login")[1]["location"] == "/", "as after a failed login"
+
+
+def test_the_login_in_the_other_language_still_leads_there(served: Served) -> None:
+    form = served.ask("GET", "/visits?day=2026-11-01&lang=zh")[2]
+    assert 'href="/visits?day=2026-11-01&amp;lang=en"' in form
+
+
+def test_a_refusal_and_a_mistake_are_one_page(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    cookie = log_in(served, "王芳")
+    for lang, heading, back in (
+        ("zh", "您没有这项权限", "返回概况"),
+        ("en", "Your role does not allow this", "Back to the overview"),
+    ):
+        status, _, text = served.ask("GET", f"/lines?lang={lang}", cookie=cookie)
+        assert status == 403
+        assert f"<title>{heading}</title>" in text
+        assert back in text
+        assert 'action="/logout"' in text
+        text = served.ask("GET", f"/nothing?lang={lang}", cookie=cookie)[2]
+        assert back in text
+        assert 'action="/logout"' not in text
+
+
 def test_a_flood_of_wrong_passwords_locks_nobody_out(house: House, served: Served) -> None:
     """The key always opens; so does the password where its person was logged in before."""
     let_in(house, 王芳=Role.DUTY, 李强=Role.DUTY)
