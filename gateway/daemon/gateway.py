@@ -50,6 +50,7 @@ from gateway.uplink import NativeDialect, Uplink
 from . import metrics
 from .composition import Components, ComponentSpec, Composition
 from .engine import CarriedState, Engine
+from .garbage import leave_out_settled_objects
 from .latest_expiry import LatestExpiry, latest_expiry_file
 from .loop_lag import LoopLag
 from .overload import LoadCounters, Overload
@@ -174,6 +175,7 @@ class Gateway:
                 "watchdog": self._feed_watchdog(),
                 "loop-lag": self.loop_lag.run(),
                 "overload": self.overload.run(),
+                "garbage": leave_out_settled_objects(self.clock, lambda: self.reloader.revision),
                 "report": self._report_own_figures(),
                 "security": self._record_own_security_events(),
                 "reload": self.reloader.run(),

@@ -39,7 +39,7 @@ class Fact(msgspec.Struct, frozen=True):
     """Committed at once, whatever the lane (commands); alarms always are."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fact or sample with its sequence number.
 
     `seq` counts from 1 without a gap within one stream: one device in one lane.

@@ -22,7 +22,7 @@ class ClockQuality(StrEnum):
     """Before this software was made: a Pi without RTC or network counts from 1970."""
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True):
+class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When something was measured.
 
     `wall_ms` is Unix time in milliseconds, `mono_ns` nanoseconds since `boot` (the kernel's boot id):
