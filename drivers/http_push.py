@@ -93,17 +93,22 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Where the value is in the message: keys and list indices, joined by dots; in XML the names of
     elements below the root, without their namespace. A list may also be searched, and `records[]` makes
-    each member of a list a reading of its own (see `gateway.wire.path`).
+    each member of a list a reading of its own (see `gateway.wire.path`). `also`: the paths where other
+    devices of the model have it.
 
     `when` and `unless` select the messages that the point applies to: paths, and the values that these
     must and must not have.
     """
 
     path: str
+    also: tuple[str, ...] = ()
     when: dict[str, Value] = msgspec.field(default_factory=dict)
     unless: dict[str, Value] = msgspec.field(default_factory=dict)
 
-    CHECKS: ClassVar[Checks] = {"path": (is_valid_path, "point-path")}
+    CHECKS: ClassVar[Checks] = {
+        "path": (is_valid_path, "point-path"),
+        "also": (lambda paths: all(map(is_valid_path, paths)), "point-path"),
+    }
 
     def applies_to(self, raw: Raw) -> bool:
         return all(value_at(raw, path) == value for path, value in self.when.items()) and not any(
@@ -118,7 +123,9 @@ def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value | None]
     for name, point in points.items():
         if not point.applies_to(raw):
             values[name] = None
-        elif (value := point_value_at(point, raw, point.path)) is not None:
+            continue
+        found = (point_value_at(point, raw, path) for path in (point.path, *point.also))
+        if (value := next((each for each in found if each is not None), None)) is not None:
             values[name] = value
     return values
 

@@ -236,7 +236,7 @@ def test_a_newer_camera_posts_json() -> None:
         b' "peopleCounting": {"statisticalMethods": "realTime", "enter": 15, "exit": 14},'
         b' "isDataRetransmission": false}'
     )
-    assert decode(points("hikvision-push"), parse_body(body)) == {"in": 15, "out": 14}
+    assert decode(points("hikvision-push"), parse_body(body)) == {"in": 15, "out": 14, "channel": 1}
 
 
 @pytest.mark.parametrize(
@@ -275,10 +275,32 @@ def test_published_alerts() -> None:
 </peopleCounting><isDataRetransmission>false</isDataRetransmission></EventNotificationAlert>"""
     said = [decode(points("hikvision-push"), parse_body(body)) for body in (first, second, third)]
     assert said == [
-        {"in": 167, "out": 454, "time": "2017-09-03T13:57:35+08:00"},
+        {"in": 167, "out": 454, "time": "2017-09-03T13:57:35+08:00", "channel": 1},
         {"in": 70, "out": 75, "time": "2020-07-09T12:07:07+08:00", "line": 1},
         {"in": 15, "out": 14},
     ]
+
+
+@pytest.mark.parametrize("model", ["hikvision-push", "hikvision-push-periods"])
+@pytest.mark.parametrize(
+    ("numbers", "channel"),
+    [
+        ("<channelID>1</channelID>", 1),
+        ("<channelID>2</channelID>", 2),
+        ("<dynChannelID>34</dynChannelID>", 34),
+        ("<dynChannelID>3</dynChannelID><channelID>2</channelID>", 2),
+        ("", None),
+    ],
+)
+def test_a_recorder_says_which_of_its_cameras_counted(
+    model: str, numbers: str, channel: int | None
+) -> None:
+    method = "timeRange" if model.endswith("periods") else "realTime"
+    said = decode(points(model), parse_body(alert(method=method, more=numbers, enter=1, exit=2)))
+    assert said.get("channel") == channel
+    other = numbers.encode() + b"<eventType>VMD</eventType>"
+    raw = parse_body(b"<EventNotificationAlert>" + other + b"</EventNotificationAlert>")
+    assert not has_values(decode(points(model), raw))
 
 
 def test_a_line_of_an_xovis_counter() -> None:

@@ -2,7 +2,8 @@
 
 A counter reports running totals (`in`, `out`, and perhaps `time`, when it measured them; see
 `running_totals`), or counts of a period (see `period_counts`). Both become a `PassedCount`. One with
-several lines reports `line` too: what it reports of another line has nothing to do with this one.
+several lines reports `line` too, a recorder with several cameras `channel`, and sensors that may report to
+one address `sensor`: what is reported of another of them has nothing to do with this one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Interval = tuple[int, int]
 
 COUNTER_KIND = "door-counter"
 TOTAL_POINTS = "in", "out"
+DESCRIBING_POINTS = "time", "sensor", "channel", "line"
+"""They say of what a count is, but are none."""
 PERIOD_POINTS = "period_in", "period_out", "period_start", "period_end"
 EXTRA_PEOPLE, PEAK_PEOPLE_PER_S, SUSTAINED_PEOPLE_PER_S = 20, 3.0, 1.0
 """Plausible limits through a door in one direction: PEAK_PEOPLE_PER_S for the first minute,
@@ -36,6 +39,7 @@ MAX_REMEMBERED_TOTALS = 48
 """Totals that are remembered to recognise late ones."""
 MAX_LINES = 32
 """Of one counter. More are no lines, but numbers that are new each time."""
+FIRST_CHANNEL = "1"
 
 
 class UnconfirmedTotal(msgspec.Struct, frozen=True, array_like=True):
@@ -231,7 +235,7 @@ def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Co
 def with_line_of(sample: Sample, counter: Counter) -> Counter | None:
     """The counter with what is known of the line that the sample reports; None if it has had so many that
     they are no lines."""
-    name = str(sample.values.get("line", ""))
+    name = _line_name(sample)
     if name == counter.line:
         return counter
     own = CountedLine(*(getattr(counter, field) for field in CountedLine.__struct_fields__))
@@ -240,3 +244,10 @@ def with_line_of(sample: Sample, counter: Counter) -> Counter | None:
     if len(lines) > MAX_LINES:
         return None
     return msgspec.structs.replace(counter, lines=lines, line=name, **msgspec.structs.asdict(other))
+
+
+def _line_name(sample: Sample) -> str:
+    """The line, after its sensor and channel. The first channel is left out: only recorders have others."""
+    sensor, channel, line = (str(sample.values.get(name, "")) for name in ("sensor", "channel", "line"))
+    sources = sensor, "" if channel == FIRST_CHANNEL else channel
+    return "/".join((*filter(None, sources), line))

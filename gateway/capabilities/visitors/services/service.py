@@ -27,6 +27,7 @@ from gateway.model.hours import WeeklyHours
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
 from .counters import (
+    DESCRIBING_POINTS,
     PERIOD_POINTS,
     TOTAL_POINTS,
     Counter,
@@ -210,7 +211,8 @@ class Visitors(Service):
             elif reading.counter.total != own.total:
                 self._last_read[line] = reading.counter.at
             return reading
-        if not sample.values and any(name in sample.bad for name in (*TOTAL_POINTS, *PERIOD_POINTS)):
+        says_nothing = sample.values.keys() <= set(DESCRIBING_POINTS)
+        if says_nothing and any(name in sample.bad for name in (*TOTAL_POINTS, *PERIOD_POINTS)):
             return CounterReading(counter, why="unreadable")  # It reports, but not what its model says.
         return None
 

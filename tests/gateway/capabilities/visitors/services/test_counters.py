@@ -137,6 +137,29 @@ def test_the_last_48_totals_are_remembered_and_when_the_newest_was_measured() ->
     assert (known.total, known.at, known.measured_at_ms) == ((59, 0), at(59), wall(59))
 
 
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, ""),
+        ({"line": 7}, "7"),
+        ({"channel": 1}, ""),
+        ({"channel": "1", "line": 7}, "7"),
+        ({"channel": 2}, "2/"),
+        ({"channel": 2, "line": 7}, "2/7"),
+        ({"channel": 33, "line": "north"}, "33/north"),
+        ({"sensor": "00:6E", "line": 1000}, "00:6E/1000"),
+        ({"sensor": "00:6E"}, "00:6E/"),
+        ({"sensor": "1", "channel": 2, "line": 3}, "1/2/3"),
+    ],
+)
+def test_a_line_has_the_name_of_its_sensor_and_of_its_channel_but_the_first(
+    values: dict[str, Any], name: str
+) -> None:
+    found = with_line_of(Sample("d", at(1), values), Counter(at=at(0)))
+    assert found is not None
+    assert found.line == name
+
+
 def test_a_counter_has_33_lines_at_most() -> None:
     """The one that it reported last, and 32 others that have counted."""
     known: Counter | None = Counter(at=at(0))

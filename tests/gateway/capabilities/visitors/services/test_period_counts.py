@@ -153,6 +153,19 @@ def test_the_same_period_of_several_lines_is_counted_for_each() -> None:
     assert centre.now()[0] == 9
 
 
+@pytest.mark.parametrize("point", ["channel", "sensor"])
+def test_the_same_period_of_several_channels_or_sensors_is_counted_for_each(point: str) -> None:
+    centre = begun()
+    for number in range(4):
+        since = MORNING + 900 * number
+        values = {"period_in": 2, "period_start": iso(since), "period_end": iso(since + 900)}
+        for source in (1, 2, 2, 1, 3):
+            values |= {"period_out": source, point: source, "line": 1}
+            centre.step(Sample("d", at(since + 950), dict(values)))
+            assert centre.row().why == ""
+    assert centre.now()[:2] == (24, 24)
+
+
 def test_line_numbers_that_are_new_each_time_are_not_counted_for_ever() -> None:
     centre = begun()
     for number in range(100):

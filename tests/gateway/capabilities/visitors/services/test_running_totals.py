@@ -560,6 +560,26 @@ def test_one_line_that_begins_again_costs_the_others_nothing() -> None:
     assert centre.now()[0] == 3
 
 
+def test_each_channel_of_a_recorder_has_totals_of_its_own() -> None:
+    """The first goes on from what was stored before channels were told apart."""
+    centre = Centre(every=60)
+    centre.says(0, 100, 90)
+    totals = {1: [100, 90], 2: [112, 101], 33: [5, 5]}
+    for minute, channel in enumerate([1, 2, 33] * 20, 1):
+        totals[channel][minute % 2] += 1
+        centre.says(60 * minute, *totals[channel], channel=channel)
+        assert centre.row().why == ""
+    assert centre.now()[:2] == (29, 29)
+
+
+def test_a_message_that_says_only_which_channel_it_is_of_is_unreadable() -> None:
+    centre = Centre(every=60)
+    centre.says(0, 5)
+    missing = {"in": "missing", "out": "missing"}
+    facts = centre.step(Sample("d", at(60), {"channel": 2, "time": iso(60)}, missing))
+    assert told(facts, "coverage") == [{"covered": False, "why": "unreadable"}]
+
+
 def test_numbers_that_are_new_each_time_are_no_lines() -> None:
     centre = Centre(every=60)
     for minute in range(100):
