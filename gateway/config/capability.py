@@ -93,6 +93,9 @@ class SiteSection(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of its services' summaries, from its part of the site."""
     fixed: Callable[[Any], Mapping[str, msgspec.Struct | None]] = lambda part: {}
     """By table: the keys that cannot change without a restart."""
+    inspect: Callable[[Site, TomlReader], None] = lambda site, reader: None
+    """Reports to the reader of the site file what should be corrected although the gateway starts with it:
+    for `linli check`."""
     service_types: tuple[type[Service], ...] = ()
     services: Callable[[Site], Sequence[Service]] = lambda site: ()
     """Its services, in the order in which they are stepped."""

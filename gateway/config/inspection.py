@@ -19,6 +19,7 @@ from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
 
+from .capability import capabilities
 from .fields import Table, as_read
 from .options import BusSpec
 from .profile import PROFILE_SCHEMA, Profile, load_profile, run_example
@@ -36,9 +37,9 @@ CA_FILE_KEY = "ca_file"
 def inspect_site(
     file: Path, site: Site, errors: Iterable[tuple[tuple[str, ...], GatewayError]] = ()
 ) -> list[Mistake]:
-    """Ports and files that are used twice, files of the site that are missing or open to others, and what
-    `inspect_profile` finds in the site's own models that it uses. `errors` of the caller, each with its
-    key, get their lines."""
+    """Ports and files that are used twice, files of the site that are missing or open to others, what the
+    capabilities find, and what `inspect_profile` finds in the site's own models that it uses. `errors` of
+    the caller, each with its key, get their lines."""
     reader = TomlReader(file, site.sources[""])
     reader.parse_file(SITE_SCHEMA)
     ports = {
@@ -49,6 +50,8 @@ def inspect_site(
     for (first, first_port), (second, port) in itertools.combinations(ports.items(), 2):
         if _are_one_port(first_port, port):
             reader.add_mistake(second, "port-twice", port=port, other=".".join(first))
+    for capability in capabilities():
+        capability.section.inspect(site, reader)
     for where, error in errors:
         reader.add_mistake(where, error.key, 0, **error.facts)
     files = dict.fromkeys(_files_of(site))

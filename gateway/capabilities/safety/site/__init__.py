@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
+from gateway.config.reading import TomlReader
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Hazard, Service
 from gateway.words import preferred_language, translate
@@ -64,6 +65,11 @@ def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
     )
 
 
+def inspect(site: Site, reader: TomlReader) -> None:
+    """Report rules that start, but can never be right."""
+    rules.inspect_durations(site, site.part(SafetySite).rules, reader)
+
+
 def services(site: Site) -> list[Service]:
     """The services of safety, alarms first."""
     part, now = site.part(SafetySite), local_time(site.centre.timezone)
@@ -99,6 +105,7 @@ SITE = SiteSection(
     tables=("rule", "output", "tests", "patrol", "hazards", *escalation.NOTIFICATION_TABLES),
     read=read,
     resolve=resolve,
+    inspect=inspect,
     figures=lambda part: {
         Supervision.name: {name: Figure() for name in ("tests_due", "silent")},
         Batteries.name: {"low": Figure()},

@@ -20,6 +20,7 @@ from gateway.capabilities.safety.services.alarms import (
 )
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
+from gateway.config.site import Site
 from gateway.model import LATCHING_HAZARDS, Checks, Hazard, Point
 from gateway.model.hours import WeeklyHours, parse_every_day
 
@@ -72,6 +73,34 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         if len(reader.mistakes) == before:
             found[name] = _build_rule(name, keys, applies)
     return found
+
+
+def inspect_durations(site: Site, rules: Mapping[str, Rule], reader: TomlReader) -> None:
+    """Report durations that are not longer than a polling interval: two readings hardly ever fit into one,
+    one is missing before each poll, or a value is stuck that was read twice."""
+    for name, rule in rules.items():
+        for number, condition in enumerate(rule.conditions, 1):
+            device = site.devices.get(condition.device)
+            if device is None or site.buses[device.bus].driver.silence_s is not None:
+                continue
+            moves = condition.rises is not None or condition.falls is not None
+            durations = {
+                "within": condition.within if moves else None,
+                "missing": condition.missing,
+                "stuck": condition.stuck,
+            }
+            for test, seconds in durations.items():
+                if seconds is not None and seconds <= device.every:
+                    reader.add_mistake(
+                        ("rule", name, "when"),
+                        f"rule-{test}",
+                        number=number,
+                        point=condition.point,
+                        device=device.name,
+                        seconds=f"{seconds:g}",
+                        every=f"{device.every:g}",
+                        enough=f"{2 * device.every:g}",
+                    )
 
 
 def _rules_of_figures(figures: Figures) -> dict[str, Rule]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.capabilities.safety.site import SafetySite
-from gateway.config import Mistakes, Site, load_site
+from gateway.config import Mistake, Mistakes, Site, inspect_site, load_site
 from gateway.model import Hazard
 from gateway.words import LANGUAGES, words
 
@@ -157,6 +157,69 @@ def test_a_rule_that_can_never_hold_is_refused(tmp_path: Path, when: str) -> Non
 )
 def test_a_rule_that_can_hold_is_none_of_them(tmp_path: Path, when: str) -> None:
     load(tmp_path, SITE + f'\n[rule.rare]\nhazard = "fire"\nwhen = [{when}]\n')
+
+
+ZIGBEE = """
+[bus.broker]
+driver = "mqtt_json"
+url = "mqtt://127.0.0.1"
+
+[device.fridge]
+profile = "thermometer/generic-mqtt"
+bus = "broker"
+topic = "fridge"
+every = 3600
+"""
+
+
+def inspected(folder: Path, test: str, every: float, point: str = "smoke.temperature") -> list[Mistake]:
+    """What `linli check` finds in a site that starts with such a condition."""
+    file = folder / "site.toml"
+    rule = f'\n[rule.slow]\nhazard = "fire"\nwhen = [{{ point = "{point}", {test} }}]\n'
+    site = load(folder, SITE.replace("unit = 1\n", f"unit = 1\nevery = {every}\n") + ZIGBEE + rule)
+    assert "slow" in site.part(SafetySite).rules
+    return [found for found in inspect_site(file, site) if found.where == "rule.slow.when"]
+
+
+@pytest.mark.parametrize(
+    ("test", "every", "key", "read", "enough"),
+    [
+        ("rises = 8, within = 100", 300, "rule-within", "100", "600"),
+        ("falls = 8, within = 299.5", 300, "rule-within", "299.5", "600"),
+        ("rises = 8, within = 300", 300, "rule-within", "300", "600"),
+        ("missing = 20", 30, "rule-missing", "20", "60"),
+        ("missing = 30", 30, "rule-missing", "30", "60"),
+        ("stuck = 30", 30, "rule-stuck", "30", "60"),
+    ],
+)
+def test_a_duration_that_is_not_longer_than_the_polling_interval_is_found_by_check_only(
+    tmp_path: Path, test: str, every: float, key: str, read: str, enough: str
+) -> None:
+    (mistake,) = inspected(tmp_path, test, every)
+    assert mistake.key == key
+    assert "when" in (tmp_path / "site.toml").read_text("utf-8").split("\n")[mistake.line - 1]
+    for language in LANGUAGES:
+        text = mistake.text(language)
+        assert [part in text for part in (read, f"{every}", f"= {enough}", "smoke")] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("test", "point"),
+    [
+        ("rises = 8, within = 31", "smoke.temperature"),
+        ("falls = 8, within = 31", "smoke.temperature"),
+        ("missing = 31", "smoke.temperature"),
+        ("stuck = 31", "smoke.temperature"),
+        ("above = 60, within = 20", "smoke.temperature"),
+        ("rises = 8, within = 60", "fridge.temperature"),
+        ("missing = 600", "fridge.temperature"),
+        ("rises = 8, within = 1", "visitors.inside"),
+    ],
+)
+def test_a_duration_of_several_polls_is_in_order_and_any_of_what_reports_by_itself(
+    tmp_path: Path, test: str, point: str
+) -> None:
+    assert inspected(tmp_path, test, 30, point) == []
 
 
 @pytest.mark.parametrize(("test", "bound"), [("above", "max"), ("below", "min")])
