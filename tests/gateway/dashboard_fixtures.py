@@ -49,7 +49,7 @@ from gateway.capabilities.visitors.services import (
 )
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
-from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
+from gateway.model import Fact, Hazard, ReadFailed, Sample, Stamp, Value
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo, Settings
@@ -263,6 +263,16 @@ class House:
             assert self._journal
             changes = {key.replace("__", "/"): row for key, row in rows.items()}
             self._journal.append(service, [], changes)
+            await self._journal.commit()
+
+        self.do(put())
+
+    def happened(self, *facts: Fact) -> None:
+        """Facts that become records."""
+
+        async def put() -> None:
+            assert self._journal
+            self._journal.append("", facts, {})
             await self._journal.commit()
 
         self.do(put())

@@ -11,6 +11,7 @@ from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.web.part import Page, PagePart, Tile
 from gateway.words import translate
 
+from .history import HistoryHandlers
 from .requests import REQUESTS
 from .settings import SafetySettings, settings
 from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
@@ -38,6 +39,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
             regions=("out", "outputs", "drill", "duties", "patrols", "hazards"),
             menu_order=40,
         ),
+        Page(name="history", title="dashboard.page-history", menu_order=45, has_own_route=True),
         Page(name="walk-test", title="dashboard.page-walk-test", regions=("walk",), menu_order=50),
     ),
     # Alarms are on every page, so that they are not missed on another one.
@@ -48,5 +50,6 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_state="device-state",
     device_actions="device-actions",
     requests=REQUESTS,
-    styles=("safety.css",),
+    styles=("safety.css", "history.css"),
+    handlers=HistoryHandlers,
 )

@@ -28,6 +28,8 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """By device: the points that a walk test checks."""
     rule_points: Mapping[str, str] = {}
     """By rule: the point whose value its alarms show, of the device that they are recorded for."""
+    rule_titles: Mapping[str, dict[str, str]] = {}
+    """By rule: its title, by language."""
     people_inside: str = ""
     """The figure with the number of people in the centre: `service.figure`."""
 
@@ -52,6 +54,7 @@ def settings(site: Site) -> SafetySettings:
             rule.point: rule.conditions[0].point.removeprefix(f"{rule.device}.")
             for rule in part.rules.values()
         },
+        rule_titles={rule.point: rule.title for rule in part.rules.values()},
         people_inside=part.people_inside,
         tested_points={name: points for name, points in tested.items() if points},
     )

@@ -1,0 +1,1 @@
+"""The history of alarms and events, read from the journal."""

@@ -1,0 +1,130 @@
+"""Reads the history from the journal, newest first, as much as is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.journal import JournalReader
+from gateway.model import Lane, Record, Stamp
+from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
+
+from ..services.alarms import Safety
+from ..services.alarms.episodes import AlarmEpisode, EpisodeCollector, Position
+
+PACKS_PER_READ = 128
+MAX_SCANNED = 300_000
+"""Records that one query reads at most."""
+OLDER_IN_A_ROW = 1000
+"""After this many records from before a time, one by one, no newer ones are expected: the clock may have
+been set back once, but not that often."""
+
+
+class HistoryRecord(NamedTuple):
+    """A record with its place in its lane, and the time at which it was made, corrected."""
+
+    pos: Position
+    at: Stamp
+    record: Record
+
+
+class History:
+    """Queries of one open journal. Times are Unix milliseconds."""
+
+    def __init__(
+        self, reader: JournalReader, standing: frozenset[str], correct: Callable[[Stamp], Stamp]
+    ) -> None:
+        self._reader = reader
+        self._standing = standing
+        self._correct = correct
+        self.undated = 0
+        """Records of unknown time that were left out."""
+        self.scanned_until: Stamp | None = None
+        """Where the last query gave up; None if it came to an end."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(journal: Path) -> AsyncIterator[History]:
+        """Raises `JournalFailed`."""
+        async with JournalReader.open(journal) as reader:
+            rows = await reader.service_rows(Timekeeping.name)
+            boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
+            alarms = (await reader.service_rows(Safety.name)).values()
+            standing = (msgspec.msgpack.decode(body, type=Safety.row) for body in alarms)
+            yield History(
+                reader,
+                frozenset(alarm.id for alarm in standing),
+                lambda at: correct_stamp(boots, at),
+            )
+
+    async def episodes(
+        self, since_ms: int, until_ms: int, before: Position | None = None
+    ) -> AsyncGenerator[AlarmEpisode, None]:
+        """The alarms raised from `since_ms` until before `until_ms`, and before a position, drills
+        included.
+
+        All records of later alarms are read too: what has become of these alarms is among them.
+        """
+        collector = EpisodeCollector(self._standing, self._correct)
+        async for pos, at, record in self._newest_first(Lane.ALARM, None, since_ms):
+            episode = collector.add_record(pos, record)
+            if episode is None or (before is not None and pos >= before):
+                continue
+            if not at.is_set:
+                self.undated += 1
+            elif since_ms <= at.wall_ms < until_ms:
+                yield episode
+
+    async def records(
+        self, lane: Lane, since_ms: int, until_ms: int, before: Position | None = None
+    ) -> AsyncGenerator[HistoryRecord, None]:
+        """The records of a lane made from `since_ms` until before `until_ms`, and before a position."""
+        start = before or (await self._position_after(lane, until_ms), 0)
+        async for found in self._newest_first(lane, start, since_ms):
+            if not found.at.is_set:
+                self.undated += 1
+            elif since_ms <= found.at.wall_ms < until_ms:
+                yield found
+
+    async def _newest_first(
+        self, lane: Lane, before: Position | None, since_ms: int
+    ) -> AsyncGenerator[HistoryRecord, None]:
+        """The records before a position, until those from before `since_ms` begin."""
+        end = before or (await self._reader.last_pos(lane) + 1, 0)
+        scanned = older = 0
+        next_pos = end[0] + 1
+        self.scanned_until = None
+        while packs := await self._reader.read_before(lane, next_pos, PACKS_PER_READ):
+            for pack in packs:
+                for index in reversed(range(len(pack.records))):
+                    if (pack.pos, index) >= end:
+                        continue
+                    record = pack.records[index]
+                    at = self._correct(record.at)
+                    scanned += 1
+                    older = older + 1 if at.is_set and at.wall_ms < since_ms else 0
+                    if older >= OLDER_IN_A_ROW:
+                        return
+                    if scanned > MAX_SCANNED:
+                        self.scanned_until = at
+                        return
+                    yield HistoryRecord((pack.pos, index), at, record)
+            next_pos = packs[-1].pos
+
+    async def _position_after(self, lane: Lane, wall_ms: int) -> int:
+        """A position after which no record of a lane is from before a time, by halving; where the clock was
+        set back, by its later part."""
+        first, last = 0, await self._reader.last_pos(lane) + 1
+        while last - first > PACKS_PER_READ:
+            middle = (first + last) // 2
+            packs = await self._reader.read_before(lane, middle, 1)
+            records = packs[0].records if packs else []
+            if records and self._correct(records[-1].at).wall_ms >= wall_ms:
+                last = middle
+            else:
+                first = middle
+        return last
