@@ -383,7 +383,7 @@ class Dashboard:
                 quiet_s += SESSION_CHECK_INTERVAL_S
                 if quiet_s >= HEARTBEAT_INTERVAL_S:
                     quiet_s = 0.0
-                    yield _event("beat", {"now": self.follower.now_ms()})
+                    yield _event("beat", {"now": self.follower.now_ms(), "version": self._pages.version})
                 continue
             quiet_s = 0.0
             seen = self.view
@@ -396,6 +396,7 @@ class Dashboard:
                     {
                         "view": f"{page}.{lang}",
                         "now": self.follower.now_ms(),
+                        "version": self._pages.version,
                         "title": self._pages.document_title(seen, lang),
                         "regions": {
                             name: html for name, html in regions.items() if before.get(name) != html

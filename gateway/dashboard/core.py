@@ -10,7 +10,7 @@ from gateway.services.configuration import Configuration
 from gateway.services.presence import Presence
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.pages import label
-from gateway.web.part import HOME, KIOSK, Page, PagePart, PartInput
+from gateway.web.part import HOME, KIOSK, Page, PagePart, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
@@ -82,7 +82,7 @@ CORE: PagePart[None, BusReports] = PagePart(
         Page(
             name=HOME,
             title="dashboard.page-overview",
-            regions=("reminders", "tiles", "devices"),
+            regions=("tiles", "devices"),
             menu_order=0,
             role=Role.DISPLAY,
             has_own_route=True,
@@ -94,9 +94,14 @@ CORE: PagePart[None, BusReports] = PagePart(
             menu_order=60,
             role=Role.INSTALLER,
         ),
-        Page(name=KIOSK, title="dashboard.page-kiosk", role=Role.DISPLAY),
+        Page(
+            name=KIOSK,
+            title="dashboard.page-kiosk",
+            regions=("status", "banners", "wall-tiles"),
+            role=Role.DISPLAY,
+        ),
     ),
     frame_regions=("status", "banners"),
-    kiosk_regions=("tiles",),
+    tiles=(Tile("todo-tile", order=20),),
     requests=(OperateDevice,),
 )

@@ -31,6 +31,7 @@ HEALTH_INTERVAL_S = 2.0
 DOCTOR_INTERVAL_S = 30.0
 BACKLOG_INTERVAL_S = 5.0
 SECURITY_INTERVAL_S = 1.0
+HISTORY_INTERVAL_S = 60.0
 
 RESPONSE_TIMEOUT_S = 5.0
 """Timeout of a call to the daemon."""
@@ -83,6 +84,7 @@ class Follower:
                 tasks.create_task(self._repeat(HEALTH_INTERVAL_S, self._poll_health), name="health"),
                 tasks.create_task(self._repeat(DOCTOR_INTERVAL_S, self._poll_doctor), name="doctor"),
                 tasks.create_task(self._count_backlog(), name="backlog"),
+                tasks.create_task(self._read_history(), name="history"),
                 tasks.create_task(
                     self._repeat(SECURITY_INTERVAL_S, self._pass_security_events), name="security"
                 ),
@@ -174,6 +176,18 @@ class Follower:
                     pause_s = max(BACKLOG_INTERVAL_S, BACKLOG_PAUSE_FACTOR * duration_s)
             self._update(pending=pending)
             await self._clock.sleep(pause_s)
+
+    async def _read_history(self) -> None:
+        while True:
+            history = {
+                part.name: await part.history(
+                    self.settings.parts.get(part.name), self.settings.journal, self._clock.now()
+                )
+                for part in self._parts
+                if part.history
+            }
+            self._update(history=history)
+            await self._clock.sleep(HISTORY_INTERVAL_S)
 
     async def _follow_journal(self, journal_read: asyncio.Event) -> None:
         while True:

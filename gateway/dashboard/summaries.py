@@ -29,7 +29,9 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     def view(_settings: None, part_input: PartInput) -> SummaryView:
         return tuple(_summary(service, part_input) for service in names)
 
-    return PagePart(name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80),))
+    return PagePart(
+        name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80, on_wall=True),)
+    )
 
 
 def _summary(service: str, part_input: PartInput) -> ServiceSummary:

@@ -7,6 +7,7 @@ depends on the view and the language only, so equal views give equal regions.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +20,13 @@ from gateway.words import LANGUAGES, error_summary, translate, words
 from .part import HOME, KIOSK, Page, PagePart
 from .roles import Role
 from .settings import Settings, title_in
-from .templating import Markup, environment
+from .templating import Markup, environment, fingerprint
 from .view import DeviceCondition, View
 
 MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
+
+SHORT_NAME = re.compile(r"[A-Za-z]{0,2}-?\d+")
 
 AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
@@ -50,24 +53,31 @@ class Pages:
         }
         self._requests = [request for part in parts for request in part.requests]
         self._frame = [(part.name, region) for part in parts for region in part.frame_regions]
-        self._regions = {name: [*self._frame, *self._own_regions(name)] for name in self._pages}
+        self._regions = {
+            name: [*(self._frame if name != KIOSK else ()), *self._own_regions(name)]
+            for name in self._pages
+        }
         self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
         """By language: the regions of the latest view that were rendered so far."""
+        tiles = sorted(
+            ((tile, part.name) for part in parts for tile in part.tiles), key=lambda each: each[0].order
+        )
+        self.version = fingerprint(folders.values())
+        """A screen that shows another version loads its page again."""
         self._environment = environment(folders)
         self._environment.globals |= {
             "Condition": DeviceCondition,
             "MAX_VALUES": MAX_VALUES,
             "HOME": HOME,
-            "KIOSK": KIOSK,
+            "version": self.version,
             "scripts": [script for part in parts for script in part.scripts],
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],
-            "tiles": [
+            "tiles": [_TemplateSlot(name, _template_file(name, tile.template)) for tile, name in tiles],
+            "wall_tiles": [
                 _TemplateSlot(name, _template_file(name, tile.template))
-                for tile, name in sorted(
-                    ((tile, part.name) for part in parts for tile in part.tiles),
-                    key=lambda each: each[0].order,
-                )
+                for tile, name in tiles
+                if tile.on_wall
             ],
             "statuses": self._template_slots("status"),
             "device_states": self._template_slots("device_state"),
@@ -132,7 +142,9 @@ class Pages:
         """The whole page of that name, for a role. `now` is Unix time in milliseconds; `facts` are further
         variables for a template of its own."""
         owner, _ = self._pages[name]
-        return self._environment.get_template(template or "page.html").render(
+        return self._environment.get_template(
+            template or ("wall.html" if name == KIOSK else "page.html")
+        ).render(
             self._template_facts(lang),
             when=functools.partial(self._format_time, view.day),
             view=view,
@@ -185,6 +197,7 @@ class Pages:
             "reason": functools.partial(error_summary, lang),
             "point": functools.partial(_point_label, lang),
             "value": functools.partial(_value_text, lang),
+            "short": short_name,
             "figures": lambda device: {row.point: row.value for row in device.values},
         }
 
@@ -210,6 +223,13 @@ def label(lang: str, table: str, key: str) -> str:
 def _localized(lang: str, texts: dict[str, str]) -> str:
     """The text in a language; in the other one if that is missing."""
     return title_in(texts, lang, "")
+
+
+def short_name(title: str) -> str:
+    """What of a title fits into a square of a board: its number, with the letters before it (`A-12 号车位`:
+    A-12); else the whole."""
+    found = SHORT_NAME.search(title)
+    return found[0] if found else title
 
 
 def _point_label(lang: str, point: str) -> str:

@@ -7,7 +7,8 @@ part's own view, and `view`, that of all pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from .snapshot import Snapshot
 from .view import DeviceAnnotation, DeviceRow, Reminder, View
 
 HOME, KIOSK = "overview", "kiosk"
-"""The pages to which any part may add regions."""
+"""The pages to which any part may add regions; the kiosk is the screen on the wall."""
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -74,10 +75,12 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tile(msgspec.Struct, frozen=True):
-    """A template of the overview's top row, and its place there: the lowest first."""
+    """A template of the overview, and its place there: the lowest first."""
 
     template: str
     order: int = 100
+    on_wall: bool = False
+    """Whether the wall shows it too, where the public sees it."""
 
 
 class OwnKind(msgspec.Struct, frozen=True):
@@ -185,6 +188,9 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     summaries: tuple[str, ...] = ()
     """The services whose latest summary is searched for in the journal at the start."""
 
+    history: Callable[[S, Path, Stamp], Awaitable[Any]] | None = None
+    """Reads what the journal's rows do not hold, now and then, for `Snapshot.history`; arguments: settings,
+    the journal's file and the time."""
     figures: Callable[[S, PartInput], Mapping[str, int]] = _no_figures
     """Figures for the views of the other parts, by `service.figure`."""
     view: Callable[[S, PartInput], V] = _no_view
@@ -201,7 +207,7 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     home_regions: tuple[str, ...] = ()
     kiosk_regions: tuple[str, ...] = ()
     frame_regions: tuple[str, ...] = ()
-    """At the top of every page."""
+    """At the top of every page but the wall."""
     tiles: tuple[Tile, ...] = ()
     status: str = ""
     """A template in the header of every page."""

@@ -38,6 +38,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Beside `samples`, as some devices send their points in several messages."""
     removed: Mapping[str, tuple[tuple[Any, Stamp], ...]] = {}
     """By service: rows that were removed, and when; kept for `PagePart.removed_rows_s`."""
+    history: Mapping[str, Any] = {}
+    """By part: what its `PagePart.history` has read."""
     buses: Mapping[str, Any] | None = None
     """The bus doctor's report of each bus; None while it has not answered."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 KIT_FOLDER = Path(__file__).parent
 
-__all__ = ["KIT_FOLDER", "Markup", "environment"]
+__all__ = ["KIT_FOLDER", "Markup", "environment", "fingerprint"]
 
 
 def environment(folders: Mapping[str, Path]) -> jinja2.Environment:
@@ -33,3 +34,14 @@ def environment(folders: Mapping[str, Path]) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def fingerprint(folders: Iterable[Path]) -> str:
+    """Tells the templates, scripts and styles of these folders and of the kit from those of another
+    version."""
+    digest = hashlib.sha256()
+    for folder in (KIT_FOLDER, *folders):
+        for kind in ("templates", "static"):
+            for file in sorted((folder / kind).glob("*")):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

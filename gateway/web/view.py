@@ -171,6 +171,17 @@ class PlaceCount(msgspec.Struct, frozen=True):
     stale: bool = False
 
 
+class BoardCell(msgspec.Struct, frozen=True):
+    """One bay or compartment of a board."""
+
+    device: str
+    number: str
+    """Empty if the device has only this one."""
+    title: dict[str, str]
+    """Of the device, by language."""
+    state: str
+
+
 class View(msgspec.Struct, frozen=True):
     """What the pages show of the gateway, its devices and each capability."""
 

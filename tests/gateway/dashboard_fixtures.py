@@ -28,6 +28,7 @@ from gateway.base import control
 from gateway.base.clock import SystemClock
 from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.parcels.services import Compartment
+from gateway.capabilities.parking.services import PARKING_BAY_KIND, Bay, Parking
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
@@ -36,6 +37,7 @@ from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import (
     BOOKING_PREFIX,
+    CENTRE,
     Booking,
     Counter,
     Day,
@@ -47,6 +49,9 @@ from gateway.capabilities.visitors.services import (
     Place,
     Room,
 )
+from gateway.capabilities.visitors.statistics.aggregation import AggregationBatch, Bin
+from gateway.capabilities.visitors.statistics.database import connect
+from gateway.capabilities.visitors.statistics.intervals import QUARTER_S
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
 from gateway.model import Fact, Hazard, ReadFailed, Sample, Stamp, Value
@@ -288,6 +293,44 @@ class House:
             door__south=DoorTally(came=came, left=left, active="counter"),
             counter__counter=Counter(at=self.now(5), why="", heard=True, came=came, left=left),
             counter__gone=Counter(at=self.now(40_000), why="offline", heard=True),
+        )
+
+    def bays(self, *occupied: bool | None) -> None:
+        """The parking bays, one detector each; None: not known."""
+        bays = tuple(
+            DeviceInfo(
+                f"bay-{n}",
+                {"zh": f"{n} 号车位", "en": f"Bay {n}"},
+                PARKING_BAY_KIND,
+                3600,
+                {"occupied": ""},
+            )
+            for n in range(1, len(occupied) + 1)
+        )
+        self.settings = msgspec.structs.replace(self.settings, devices=(*self.settings.devices, *bays))
+        known = {bay.name: state for bay, state in zip(bays, occupied, strict=True) if state is not None}
+        self.rows(
+            Parking.name,
+            **{f"{name}__occupied": Bay(state, self.now(600)) for name, state in known.items()},
+        )
+        counts = {"free": [*known.values()].count(False), "occupied": [*known.values()].count(True)}
+        self.says(Parking.name, **counts, unknown=len(bays) - len(known), total=len(bays))
+
+    def curve(self, *came: int) -> None:
+        """How many more came than left in each quarter of an hour until now, in the statistics."""
+        day = datetime.fromtimestamp(self.now().wall_ms / 1000, ZoneInfo(self.settings.timezone))
+        midnight = day.replace(hour=0, minute=0, second=0, microsecond=0)
+        batch = AggregationBatch()
+        last = int(self.now().wall_ms / 1000) // QUARTER_S
+        for number, count in enumerate(reversed(came)):
+            batch.bins[last - number, CENTRE] = Bin(max(count, 0), max(-count, 0))
+        batch.coverage_changes["counter", int(midnight.timestamp()) * 1000] = True
+        with contextlib.closing(connect(self.settings.parts["visitors"].statistics_file)) as database:
+            database.apply(batch)
+        door = {"door.south": ("counter",)}
+        self.configure(
+            "visitors",
+            centre=CentreLayout(self.settings.timezone, doors=door, places={CENTRE: tuple(door)}),
         )
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:

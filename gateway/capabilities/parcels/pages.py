@@ -11,7 +11,7 @@ from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Targe
 from gateway.web.part import OwnKind, PagePart, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
-from gateway.web.view import PlaceCount, place_count
+from gateway.web.view import BoardCell, PlaceCount, place_count
 
 OPEN_ACTION = "open"
 
@@ -36,6 +36,15 @@ class ParcelsView(msgspec.Struct, frozen=True):
 
     compartments: PlaceCount
     cabinets: tuple[Cabinet, ...]
+
+    @property
+    def board(self) -> tuple[BoardCell, ...]:
+        """All compartments."""
+        return tuple(
+            BoardCell(cabinet.name, str(compartment.number), cabinet.title, compartment.state)
+            for cabinet in self.cabinets
+            for compartment in cabinet.compartments
+        )
 
 
 class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
@@ -98,7 +107,7 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
             actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point
         )
     },
-    tiles=(Tile("lockers-tile", order=40),),
+    tiles=(Tile("lockers-tile", order=40, on_wall=True),),
     home_regions=("lockers",),
     requests=(OpenCompartment,),
     styles=("parcels.css",),

@@ -1,20 +1,54 @@
-"""The tile of parking bays."""
+"""The tile of parking bays: how many are free, and which."""
 
 from __future__ import annotations
 
-from gateway.capabilities.parking.services import Parking
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.capabilities.parking.services import PARKING_BAY_KIND, Bay, Parking, is_bay
 from gateway.web.part import PagePart, PartInput, Tile
-from gateway.web.view import PlaceCount, place_count
+from gateway.web.settings import DeviceInfo
+from gateway.web.view import BoardCell, PlaceCount, place_count
 
 
-def _bays(_settings: None, part_input: PartInput) -> PlaceCount:
-    return place_count(part_input.snapshot.samples.get(Parking.name), part_input.now)
+class ParkingView(msgspec.Struct, frozen=True):
+    """The bays: `free`, `occupied` or `unknown`."""
+
+    bays: PlaceCount
+    board: tuple[BoardCell, ...] = ()
 
 
-PAGES: PagePart[None, PlaceCount] = PagePart(
+def parking_view(_settings: None, part_input: PartInput) -> ParkingView:
+    """The view of the service's rows and summary."""
+    rows: Mapping[str, Bay] = part_input.rows(Parking)
+    return ParkingView(
+        place_count(part_input.snapshot.samples.get(Parking.name), part_input.now),
+        tuple(
+            BoardCell(
+                info.name, point.partition(".")[2], info.title, _state(rows.get(f"{info.name}/{point}"))
+            )
+            for info in part_input.device_infos.values()
+            for point in _bay_points(info)
+        ),
+    )
+
+
+def _bay_points(info: DeviceInfo) -> tuple[str, ...]:
+    """The points of a detector that are bays."""
+    return tuple(filter(is_bay, info.units)) if info.kind == PARKING_BAY_KIND else ()
+
+
+def _state(bay: Bay | None) -> str:
+    if bay is None or not bay.live:
+        return "unknown"
+    return "occupied" if bay.occupied else "free"
+
+
+PAGES: PagePart[None, ParkingView] = PagePart(
     name="parking",
+    services=(Parking,),
     summaries=(Parking.name,),
-    view=_bays,
-    tiles=(Tile("bays-tile", order=30),),
-    styles=("parking.css",),
+    view=parking_view,
+    tiles=(Tile("bays-tile", order=30, on_wall=True),),
 )

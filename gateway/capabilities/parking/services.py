@@ -31,6 +31,11 @@ class Bay(msgspec.Struct, frozen=True):
     live: bool = True
 
 
+def is_bay(point: str) -> bool:
+    """Whether a point is a bay: `occupied`, or `occupied.` and its number."""
+    return point.partition(".")[0] == "occupied"
+
+
 class Parking(Service):
     """Tracks every `occupied` point of a bay detector; a detector may cover several bays."""
 
@@ -39,7 +44,7 @@ class Parking(Service):
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
         self._bays = {
-            device.name: tuple(p for p in device.points if p.partition(".")[0] == "occupied")
+            device.name: tuple(filter(is_bay, device.points))
             for device in devices.values()
             if device.kind == PARKING_BAY_KIND
         }

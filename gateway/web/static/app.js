@@ -166,14 +166,17 @@ function sharedStream() {
   return { follow: () => port.postMessage(view) };
 }
 
+let onData = () => {};  // for the script of a page
+
 function receive({ name, data, isEnded }) {
   if (name === "lost") return showDisconnected(isEnded);
   lastEventAt = Date.now();
   streamIsLost = false;
   offset = data.now - Date.now();
-  $("last-word").dataset.at = data.now;
+  for (const time of document.querySelectorAll(".last-word")) time.dataset.at = data.now;
   setText($("last-word-at"), clock.format(data.now));
   if (data.view === view) applyRegions(data);
+  onData(data);
   showAge();
 }
 

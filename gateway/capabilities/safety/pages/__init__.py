@@ -8,7 +8,7 @@ from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
 from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
 from gateway.capabilities.safety.services.supervision import Supervision
-from gateway.web.part import Page, PagePart, Tile
+from gateway.web.part import Page, PagePart
 from gateway.words import translate
 
 from .history import HistoryHandlers
@@ -44,8 +44,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     ),
     # Alarms are on every page, so that they are not missed on another one.
     frame_regions=("alarms",),
-    kiosk_regions=("outputs",),
-    tiles=(Tile("alarms-tile", order=90),),
+    kiosk_regions=("wall-alarms",),
     status="status",
     device_state="device-state",
     device_actions="device-actions",

@@ -281,6 +281,14 @@ class SafetyView(msgspec.Struct, frozen=True):
         return worst(alarm.severity for alarm in unacknowledged or self.alarms)
 
     @property
+    def takeover(self) -> tuple[AlarmRow, ...]:
+        """What the wall shows instead of all else: alarms if one is a danger, else drills; the first is
+        shown large."""
+        dangers = tuple(alarm for alarm in self.alarms if alarm.severity is Severity.DANGER)
+        others = tuple(alarm for alarm in self.alarms if alarm.severity is not Severity.DANGER)
+        return (*dangers, *others) if dangers else self.drills
+
+    @property
     def tripping(self) -> tuple[DetectorRow, ...]:
         """Points in test whose condition holds now."""
         return tuple(detector for detector in self.detectors if detector.tripping)

@@ -10,6 +10,7 @@ from gateway.capabilities.visitors.services import Visitors
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
 from gateway.web.roles import Role
 
+from .curve import read_curve
 from .requests import Book, CancelBooking, CorrectInside, MarkTour
 from .settings import VisitorsSettings, settings
 from .statistics import StatisticsHandlers
@@ -39,6 +40,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
     name="visitors",
     settings=settings,
     services=(Visitors,),
+    history=read_curve,
     figures=figures,
     view=visitors_view,
     reminders=reminders,
@@ -61,7 +63,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             has_own_route=True,
         ),
     ),
-    tiles=(Tile("inside-tile", order=10), Tile("crossings-tile", order=20)),
+    tiles=(Tile("inside-tile", order=10, on_wall=True), Tile("activities-tile", order=50, on_wall=True)),
     requests=(Book, CancelBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
     styles=("visitors.css",),

@@ -13,6 +13,7 @@ from gateway.web.part import PartInput
 from gateway.web.view import DeviceCondition, Reminder
 
 from .cameras import CameraInfo
+from .curve import Curve
 from .settings import VisitorsSettings
 from .visits import Visits, visits_of
 
@@ -31,6 +32,8 @@ class VisitorsView(msgspec.Struct, frozen=True):
     """Doors that have not been heard since the gateway started; while there are any, `inside` is None."""
     visits: Visits
     cameras: tuple[CameraInfo, ...] = ()
+    curve: Curve | None = None
+    """People inside over the day; None while the statistics cannot be read."""
 
 
 def figures(settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
@@ -55,6 +58,7 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
         unheard_doors=summary.get("unheard", 0),
         visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
         cameras=settings.cameras,
+        curve=part_input.snapshot.history.get(Visitors.name),
     )
 
 

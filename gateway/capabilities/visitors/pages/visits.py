@@ -25,6 +25,9 @@ from gateway.capabilities.visitors.services import (
 )
 from gateway.model import Rows, Stamp
 
+MAX_NEXT_BOOKINGS = 12
+"""Bookings that the overview and the wall show."""
+
 
 class DriftRow(msgspec.Struct, frozen=True):
     """The drift at the last closing; `percent` of those who came, None if there were none."""
@@ -112,6 +115,11 @@ class Visits(msgspec.Struct, frozen=True):
     @property
     def rooms_inside(self) -> tuple[PlaceRow, ...]:
         return self.places[1:]
+
+    @property
+    def next_bookings(self) -> tuple[BookingRow, ...]:
+        """Those that have not ended, the next first."""
+        return tuple(booking for booking in self.bookings if not booking.over)[:MAX_NEXT_BOOKINGS]
 
     @property
     def full(self) -> int:

@@ -130,7 +130,7 @@ def test_every_camera_says_how_it_does(house: House, page: Page) -> None:
     assert "摄像头不应答" in page.text("[data-key=west]")
     assert "允许查看画面" in page.text("[data-key=cam]")
     page.driver.get(f"{page.url}/")
-    page.shows("1 个摄像头允许查看画面", "#reminders")
+    page.shows("1 个摄像头允许查看画面", ".todo")
 
 
 def test_a_line_is_drawn_on_what_the_camera_sees(house: House, page: Page, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_nobody_is_said_to_be_inside_before_the_doors_were_heard(house: House, p
     page.driver.get(page.url)
     page.shows("人数未知：1 个门尚无计数数据", ".tile.inside .flag")
     page.shows("—", ".tile.inside .number")
-    page.shows("—", ".tile.crossings .number")
+    page.shows("—", ".crossings .number")
     page.driver.get(f"{page.url}/visits")
     page.shows("尚无数据", "[data-key='place/'] .quality")
     page.shows("—", "[data-key='place/'] .inside .number")

@@ -1,0 +1,125 @@
+"""How many people were inside today, by quarter of an hour: the curve of the overview and the wall."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+
+from gateway.capabilities.visitors.services import CENTRE
+from gateway.capabilities.visitors.statistics import open_figures
+from gateway.capabilities.visitors.statistics.analysis import Analyst
+from gateway.capabilities.visitors.statistics.database import StatisticsFailed
+from gateway.capabilities.visitors.statistics.results import Bar, CentreLayout, period_containing
+from gateway.model import Stamp
+
+from .settings import VisitorsSettings
+
+QUARTERS_PER_HOUR = 4
+DAY_HOURS = (8, 22)
+"""Shown at least, where no opening hours are published."""
+LABELS = 5
+"""Hours written below the curve, about."""
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """People inside at the end of each quarter from `since` to `until` (hours of the day), as far as the
+    day has come; None: not every door was counted."""
+
+    since: int
+    until: int
+    inside: tuple[int | None, ...]
+
+    HEIGHT: ClassVar = 100
+
+    @property
+    def peak(self) -> tuple[int, str] | None:
+        """The most people that were inside, and the local time; None if nobody was."""
+        most = max(filter(None, self.inside), default=0)
+        if not most:
+            return None
+        minutes = self.since * 60 + (self.inside.index(most) + 1) * 60 // QUARTERS_PER_HOUR
+        return most, f"{minutes // 60}:{minutes % 60:02}"
+
+    @property
+    def width(self) -> int:
+        """Of the drawing: one for each quarter."""
+        return (self.until - self.since) * QUARTERS_PER_HOUR
+
+    @property
+    def hours(self) -> range:
+        """Those of the day that it shows."""
+        return range(self.since, self.until)
+
+    @property
+    def label_step(self) -> int:
+        """Every so many hours are written below it."""
+        return max(1, round((self.until - self.since) / LABELS))
+
+    @property
+    def line(self) -> str:
+        """The path of the curve; a gap where nobody knows."""
+        return " ".join("M" + "L".join(f"{x} {y}" for x, y in run) for run in self._runs())
+
+    @property
+    def area(self) -> str:
+        """The path of what is below the curve."""
+        return " ".join(
+            f"M{run[0][0]} {self.HEIGHT}L" + "L".join(f"{x} {y}" for x, y in run) + f"V{self.HEIGHT}Z"
+            for run in self._runs()
+        )
+
+    def _runs(self) -> Iterator[list[tuple[int, int]]]:
+        """The points of each part without a gap; a quarter is as wide as high is its last count."""
+        top = max(filter(None, self.inside), default=0) or 1
+        run: list[tuple[int, int]] = []
+        for number, inside in enumerate((*self.inside, None)):
+            if inside is not None:
+                height = round(self.HEIGHT * (1 - inside / top))
+                run += [(number, height), (number + 1, height)]
+            elif run:
+                yield run
+                run = []
+
+
+async def read_curve(settings: VisitorsSettings, journal: Path, now: Stamp) -> Curve | None:
+    """The curve of today from the statistics; None if they cannot be read, or the clock is not set."""
+    if not now.is_set:
+        return None
+    with contextlib.suppress(StatisticsFailed):
+        figures = await open_figures(settings.statistics_file, journal)
+
+        def work() -> Curve:
+            # Closed in this thread, as the task may be cancelled before it has ended.
+            with contextlib.closing(figures):
+                analyst = Analyst(figures, settings.centre, now.wall_ms // 1000)
+                day = period_containing("day", analyst.today)
+                return curve_of(analyst.bars(CENTRE, day, "quarter"), settings.centre)
+
+        return await asyncio.to_thread(work)
+    return None
+
+
+def curve_of(quarters: Iterable[Bar], centre: CentreLayout) -> Curve:
+    """The curve of one day's quarters: from the opening to the closing hour, and whenever somebody was
+    inside."""
+    hours, inside = [], 0
+    counts: list[tuple[int, int | None]] = []
+    day = None
+    for bar in quarters:
+        local = bar.slot.local
+        day = day or local.date()
+        if not bar.future:
+            inside = max(0, inside + bar.count.came - bar.count.went)
+            counts.append((local.hour, None if bar.count.is_minimum else inside))
+            if inside:
+                hours.append(local.hour)
+    spans = centre.hours.spans_on(day) if centre.hours and day else ()
+    opening = [minute for span in spans for minute in span] or [hour * 60 for hour in DAY_HOURS]
+    since = min([min(opening) // 60, *hours])
+    until = max([min(24, -(-max(opening) // 60)), *(hour + 1 for hour in hours)])
+    return Curve(since, until, tuple(count for hour, count in counts if since <= hour < until))
