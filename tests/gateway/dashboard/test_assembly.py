@@ -29,7 +29,7 @@ def test_without_a_journal_everything_is_unknown_and_every_device_is_listed() ->
     assert seen.gateway is GatewayState.WAITING
     assert not seen.known
     assert (visitors.inside, visitors.came, visitors.left) == (None, None, None)
-    assert seen.parts["parking"] == seen.parts["parcels"].compartments == PlaceCount()
+    assert seen.parts["parking"].bays == seen.parts["parcels"].compartments == PlaceCount()
     assert [line.condition for line in seen.devices] == [
         DeviceCondition.NOT_HEARD,
         DeviceCondition.NOT_HEARD,
