@@ -12,6 +12,7 @@ from gateway.capabilities.safety.services.batteries import Batteries
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
 from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
+from gateway.capabilities.safety.services.shift_log import ShiftLog
 from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import Layout, Visitors
@@ -43,6 +44,7 @@ def services(
         Batteries(devices),
         Patrols(duties.patrols, local),
         Findings(duties.hazards),
+        ShiftLog(),
         Visitors(devices, layout, hours, local),
         Needs(reception),
         Parking(devices),

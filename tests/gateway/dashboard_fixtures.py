@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,9 @@ class House:
         self.storage = "ok"
         self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []
-        self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
+        self.answer: Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]] = lambda _: {
+            "status": "done"
+        }
         self.still = b""
         """What every camera sees, as JPEG."""
         self.looks: list[dict[str, Any]] = []
@@ -218,7 +220,8 @@ class House:
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
-        return self.answer(request)
+        answer = self.answer(request)
+        return await answer if isinstance(answer, Awaitable) else answer
 
     async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
         self.looks.append(request)

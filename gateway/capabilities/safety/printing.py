@@ -9,7 +9,7 @@ from gateway.config import Site, localized
 from gateway.web.templating import environment
 from gateway.words import translate
 
-from .testlog import PeriodLog, log_tables
+from .testlog import PeriodLog, log_names, log_tables
 
 
 def printed_log(log: PeriodLog, site: Site, language: str) -> str:
@@ -18,7 +18,11 @@ def printed_log(log: PeriodLog, site: Site, language: str) -> str:
     title = word("title", month=log.period, centre=localized(site.centre.title)[language])
     template = environment({"safety": Path(__file__).parent}).get_template("safety/testlog.html")
     return template.render(
-        lang=language, title=title, word=word, tables=log_tables(log, site, language), undated=log.undated
+        lang=language,
+        title=title,
+        word=word,
+        tables=log_tables(log, log_names(site), language),
+        undated=log.undated,
     )
 
 

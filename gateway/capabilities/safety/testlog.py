@@ -13,15 +13,46 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.config import Site
-from gateway.model import Device, Hazard, Lane, Record, Stamp
+from gateway.model import Hazard, Lane, Record, Stamp
 from gateway.words import translate
 
 from .places import place_text
 from .services.emergency_plans import EmergencyPlan
+from .services.patrols import Patrol
 from .site import SafetySite
 
 LocalClock = Callable[[Stamp], datetime.datetime | None]
 EVENT_KINDS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
+
+
+class LoggedDevice(msgspec.Struct, frozen=True):
+    """A configured device, as far as the log names it."""
+
+    title: dict[str, str]
+    kind: str
+    points: frozenset[str]
+    is_safety_device: bool
+
+
+class LogNames(msgspec.Struct, frozen=True):
+    """What the log names: devices, plans by hazard, and patrols."""
+
+    devices: Mapping[str, LoggedDevice] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
+    patrols: Mapping[str, Patrol] = {}
+
+
+def log_names(site: Site) -> LogNames:
+    """The names of a site."""
+    duties = site.part(SafetySite).duties
+    return LogNames(
+        {
+            name: LoggedDevice(device.title, device.kind, frozenset(device.points), device.is_safety_device)
+            for name, device in site.devices.items()
+        },
+        duties.plans,
+        duties.patrols,
+    )
 
 
 class SensorEntry(NamedTuple):
@@ -55,9 +86,10 @@ class LoggedEvent(NamedTuple):
 class PeriodLog:
     """Collects the records of one month (`2026-11`) or year (`2026`)."""
 
-    def __init__(self, period: str, devices: Mapping[str, Device], local_time: LocalClock) -> None:
+    def __init__(self, period: str, names: LogNames, local_time: LocalClock) -> None:
         self.period = period
-        self.sensors = {name: SensorLog() for name, device in devices.items() if device.is_safety_device}
+        devices = names.devices.items()
+        self.sensors = {name: SensorLog() for name, device in devices if device.is_safety_device}
         self.events: dict[str, list[LoggedEvent]] = {kind: [] for kind in sorted(EVENT_KINDS)}
         self.earlier_findings: dict[str, LoggedEvent] = {}
         """Findings reported earlier and still open when the period began, by id."""
@@ -115,13 +147,13 @@ class LogTable(NamedTuple):
     rows: list[list[str]]
 
 
-def log_tables(log: PeriodLog, site: Site, language: str) -> list[LogTable]:
+def log_tables(log: PeriodLog, names: LogNames, language: str) -> list[LogTable]:
     """The tables of the log in a language."""
-    sensors = (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items())
+    sensors = (_sensor_row(name, sensor, names, language) for name, sensor in log.sensors.items())
     return [
         _table("sensors", "device kind tests alarms faults disabled", sensors, language),
-        drill_table(log, site, language),
-        _table("patrols", "patrol rounds missed by", _patrol_rows(log, site, language), language),
+        drill_table(log, names, language),
+        _table("patrols", "patrol rounds missed by", _patrol_rows(log, names, language), language),
         _table(
             "hazards",
             "found where what severity by closed closed-by lasted",
@@ -131,12 +163,9 @@ def log_tables(log: PeriodLog, site: Site, language: str) -> list[LogTable]:
     ]
 
 
-def drill_table(log: PeriodLog, site: Site, language: str) -> LogTable:
+def drill_table(log: PeriodLog, names: LogNames, language: str) -> LogTable:
     """The drills of the log in a language."""
-    rows = (
-        _drill_row(each, site.part(SafetySite).duties.plans, language)
-        for each in log.events["drill-report"]
-    )
+    rows = (_drill_row(each, names.plans, language) for each in log.events["drill-report"])
     return _table("drills", "time hazard by lasted steps skipped muster", rows, language)
 
 
@@ -145,8 +174,8 @@ def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> 
     return LogTable(translate(language, f"testlog.{title}"), words, list(rows))
 
 
-def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
-    device = site.devices.get(name)
+def _sensor_row(name: str, sensor: SensorLog, names: LogNames, language: str) -> list[str]:
+    device = names.devices.get(name)
 
     def lines(entries: list[SensorEntry]) -> str:
         return "\n".join(
@@ -175,7 +204,7 @@ def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list
     ]
 
 
-def _point_title(point: str, device: Device | None, language: str) -> str:
+def _point_title(point: str, device: LoggedDevice | None, language: str) -> str:
     """The word for a point; a rule has no word but its name."""
     known = point == "link" or (device is not None and point in device.points)
     name, _, number = point.partition(".")
@@ -200,13 +229,13 @@ def _drill_row(drill: LoggedEvent, plans: Mapping[Hazard, EmergencyPlan], langua
     ]
 
 
-def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str]]:
+def _patrol_rows(log: PeriodLog, names: LogNames, language: str) -> Iterable[list[str]]:
     """A row for each patrol: how many rounds were done, by whom, and which were missed."""
     done, missed = log.events["patrol-done"], log.events["patrol-missed"]
     named = (each.body["patrol"] for each in (*done, *missed))
     comma = translate(language, "testlog.comma")
-    for name in dict.fromkeys((*site.part(SafetySite).duties.patrols, *named)):
-        patrol = site.part(SafetySite).duties.patrols.get(name)
+    for name in dict.fromkeys((*names.patrols, *named)):
+        patrol = names.patrols.get(name)
         titles = patrol.checkpoints if patrol else {}
         people = {who for each in done if each.body["patrol"] == name for who in each.body["by"]}
         yield [

@@ -14,7 +14,7 @@ from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
 from gateway.words import preferred_language
 
-from ..testlog import drill_table
+from ..testlog import drill_table, log_names
 from .testlog import read_period_log
 
 
@@ -38,5 +38,5 @@ async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
         print(json.dumps(drills, indent=2, ensure_ascii=False))
         return
     print(cli_text("drilled", year=year, count=len(reports)))
-    table = drill_table(log, site, preferred_language())
+    table = drill_table(log, log_names(site), preferred_language())
     print_table(table.heads, [single_line_cells(row) for row in table.rows])

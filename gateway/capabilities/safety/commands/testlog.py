@@ -8,19 +8,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from gateway.base.clock import local_day, local_time
+from gateway.base.clock import local_time
 from gateway.config import Site, load_site
-from gateway.journal import JournalReader
 from gateway.model import Lane
-from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
 from gateway.words import preferred_language, translate
 
+from ..history.period import read_period
 from ..printing import printed_log
-from ..testlog import PeriodLog, log_tables
+from ..testlog import PeriodLog, log_names, log_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
         print(cli_text("written", file=options.html))
         return
     print(translate(language, "testlog.auxiliary"))
-    for table in log_tables(log, site, language):
+    for table in log_tables(log, log_names(site), language):
         print(f"\n{table.title}")
         print_table(table.heads, [single_line_cells(row) for row in table.rows])
 
@@ -51,13 +48,8 @@ def _parse_month(text: str) -> str:
 
 
 async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
-    """Read a year or a month from the journal, with the stamps from before the clock was set corrected."""
-    local = local_time(site.centre.timezone)
-    async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows = await reader.service_rows(Timekeeping.name)
-        boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
-        log = PeriodLog(period, site.devices, lambda at: local(correct_stamp(boots, at)))
-        for lane in lanes:
-            async for record in reader.records(lane, 0):
-                log.add_record(record)
+    """Read a year or a month from the journal."""
+    zone = site.centre.timezone
+    log = PeriodLog(period, log_names(site), local_time(zone))
+    await read_period(site.journal.path, zone, lanes, log)
     return log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -64,6 +65,10 @@ class HistoryNames:
         is_plain = device in self._infos and "." not in point
         shown = "" if is_plain else self.point(point)
         return " ".join(filter(None, (self.device(device), shown, place_text(self.lang, place, where))))
+
+    def title(self, titles: Mapping[str, str], default: str) -> str:
+        """A title in this language, else in another, else `default`."""
+        return title_in(titles, self.lang, default)
 
     def point(self, point: str) -> str:
         """The word for a point and its number."""

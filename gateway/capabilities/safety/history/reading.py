@@ -19,9 +19,9 @@ from ..services.alarms.episodes import AlarmEpisode, EpisodeCollector, Position
 PACKS_PER_READ = 128
 MAX_SCANNED = 300_000
 """Records that one query reads at most."""
-OLDER_IN_A_ROW = 1000
-"""After this many records from before a time, one by one, no newer ones are expected: the clock may have
-been set back once, but not that often."""
+IN_A_ROW = 1000
+"""After this many records from beyond a time, one after the other, none from before it is expected: the
+clock may have been set once, but not that often."""
 
 
 class HistoryRecord(NamedTuple):
@@ -90,6 +90,28 @@ class History:
             elif since_ms <= found.at.wall_ms < until_ms:
                 yield found
 
+    async def records_onward(self, lane: Lane, since_ms: int, until_ms: int) -> AsyncIterator[Record]:
+        """The records of a lane, oldest first, with corrected stamps: all that were made from `since_ms`
+        until before `until_ms`, some of before and after, and those of unknown time among them."""
+        after = max(0, await self._position_after(lane, since_ms) - PACKS_PER_READ - 1)
+        newer = 0
+        while packs := await self._reader.read_after(lane, after, PACKS_PER_READ):
+            for record in (record for pack in packs for record in pack.records):
+                at = self._correct(record.at)
+                newer = newer + 1 if at.is_set and at.wall_ms >= until_ms else 0
+                if newer >= IN_A_ROW:
+                    return
+                yield msgspec.structs.replace(record, at=at)
+            after = packs[-1].pos
+
+    async def beginning_ms(self) -> int | None:
+        """When the oldest record was made that is still here; None without any."""
+        times = []
+        for lane in Lane:
+            for pack in await self._reader.read_after(lane, 0, 1):
+                times += [self._correct(record.at) for record in pack.records[:1]]
+        return min((at.wall_ms for at in times if at.is_set), default=None)
+
     async def _newest_first(
         self, lane: Lane, before: Position | None, since_ms: int
     ) -> AsyncGenerator[HistoryRecord, None]:
@@ -107,7 +129,7 @@ class History:
                     at = self._correct(record.at)
                     scanned += 1
                     older = older + 1 if at.is_set and at.wall_ms < since_ms else 0
-                    if older >= OLDER_IN_A_ROW:
+                    if older >= IN_A_ROW:
                         return
                     if scanned > MAX_SCANNED:
                         self.scanned_until = at

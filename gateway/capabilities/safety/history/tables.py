@@ -25,6 +25,7 @@ EVENT_GROUPS = {
     "duty": (
         "drill-report", "alarm-report", "plan-opened", "step", "unstep", "muster", "check-in",
         "patrol-done", "patrol-missed", "hazard-found", "hazard-closed", "hazard-overdue",
+        "shift-begun", "shift-remark", "shift-ended", "shift-amended",
     ),
     "people": ("command", "outcome", "security", "config", "still"),
 }  # fmt: skip

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from starlette.routing import Route
+
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.capabilities.safety.services.batteries import Batteries
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
 from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
 from gateway.capabilities.safety.services.supervision import Supervision
-from gateway.web.part import Page, PagePart
+from gateway.web.part import Page, PageContext, PagePart, PartHandlers
 from gateway.words import translate
 
 from .history import HistoryHandlers
+from .records import RecordsHandlers
 from .requests import REQUESTS
 from .settings import SafetySettings, settings
+from .shifts import ShiftHandlers
 from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
+
+
+class SafetyHandlers(PartHandlers):
+    """Those of the history and of the records of duty."""
+
+    route_roles = HistoryHandlers.route_roles
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._handlers = (HistoryHandlers(context), RecordsHandlers(context), ShiftHandlers(context))
+
+    def routes(self) -> list[Route]:
+        return [route for handlers in self._handlers for route in handlers.routes()]
 
 
 def _heading(part: SafetyView, lang: str) -> str:
@@ -40,6 +57,10 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
             menu_order=40,
         ),
         Page(name="history", title="dashboard.page-history", menu_order=45, has_own_route=True),
+        Page(name="shifts", title="dashboard.page-shifts", menu_order=42, has_own_route=True),
+        Page(name="drills", title="dashboard.page-drills", has_own_route=True),
+        Page(name="walk-tests", title="dashboard.page-walk-tests", has_own_route=True),
+        Page(name="test-log", title="dashboard.page-test-log", has_own_route=True),
         Page(name="walk-test", title="dashboard.page-walk-test", regions=("walk",), menu_order=50),
     ),
     # Alarms are on every page, so that they are not missed on another one.
@@ -50,5 +71,5 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_actions="device-actions",
     requests=REQUESTS,
     styles=("safety.css", "history.css"),
-    handlers=HistoryHandlers,
+    handlers=SafetyHandlers,
 )

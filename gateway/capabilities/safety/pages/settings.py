@@ -12,6 +12,7 @@ from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
 from gateway.capabilities.safety.site import SafetySite
+from gateway.capabilities.safety.testlog import LogNames, log_names
 from gateway.config import Site
 from gateway.model import Hazard
 
@@ -30,6 +31,8 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """By rule: the point whose value its alarms show, of the device that they are recorded for."""
     rule_titles: Mapping[str, dict[str, str]] = {}
     """By rule: its title, by language."""
+    log: LogNames = LogNames()
+    """What the test log names."""
     people_inside: str = ""
     """The figure with the number of people in the centre: `service.figure`."""
 
@@ -55,6 +58,7 @@ def settings(site: Site) -> SafetySettings:
             for rule in part.rules.values()
         },
         rule_titles={rule.point: rule.title for rule in part.rules.values()},
+        log=log_names(site),
         people_inside=part.people_inside,
         tested_points={name: points for name, points in tested.items() if points},
     )

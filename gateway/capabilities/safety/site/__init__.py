@@ -19,6 +19,7 @@ from ..services.emergency_plans import EmergencyPlans
 from ..services.escalation import Escalation
 from ..services.findings import Findings
 from ..services.patrols import Patrols
+from ..services.shift_log import ShiftLog
 from ..services.supervision import Supervision
 from . import duties, escalation, rules
 from .duties import Duties, load_plan
@@ -86,6 +87,7 @@ def services(site: Site) -> list[Service]:
         Batteries(site.devices),
         Patrols(part.duties.patrols, now),
         Findings(part.duties.hazards),
+        ShiftLog(),
         Escalation(
             part.notification.plans,
             part.notification.reachable_contacts,
@@ -112,7 +114,7 @@ SITE = SiteSection(
         Patrols.name: {"missed": Figure()},
         Findings.name: {name: Figure() for name in ("open", "overdue")},
     },
-    service_types=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings, Escalation),
+    service_types=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings, ShiftLog, Escalation),
     services=services,
     reserved=(OUTPUTS_DEVICE, "rule", "drill"),
     documents={"plan": _check_plan},

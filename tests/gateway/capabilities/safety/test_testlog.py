@@ -13,7 +13,7 @@ from gateway.base import control
 from gateway.base.clock import local_time
 from gateway.capabilities.safety.printing import printed_log
 from gateway.capabilities.safety.site import SafetySite
-from gateway.capabilities.safety.testlog import PeriodLog, log_tables
+from gateway.capabilities.safety.testlog import PeriodLog, log_names, log_tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
 from tests.gateway.all_services import services
@@ -60,6 +60,7 @@ class Gateway:
         file.write_text(SITE, "utf-8")
         self.site: Site = load_site(file)
         self.local = local_time(self.site.centre.timezone)
+        self.names = log_names(self.site)
         allowed = {"console": [action for each in services({}, {}) for action in each.actions]}
         self.services = services(
             self.site.devices, allowed, (), self.local, self.site.part(SafetySite).duties
@@ -107,7 +108,7 @@ class Gateway:
         return str(self.rows["safety"][key].id)
 
     def log(self, period: str = "2026-12") -> PeriodLog:
-        log = PeriodLog(period, self.site.devices, self.local)
+        log = PeriodLog(period, self.names, self.local)
         for record in self.records:
             log.add_record(record)
         return log
@@ -143,7 +144,7 @@ def a_month(folder: Path) -> Gateway:
 def test_everything_of_the_month_is_in_its_table(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
     sensors, drills, patrols, hazards = (
-        {row[0]: row[1:] for row in table.rows} for table in log_tables(gateway.log(), gateway.site, "zh")
+        {row[0]: row[1:] for row in table.rows} for table in log_tables(gateway.log(), gateway.names, "zh")
     )
     assert sensors["大厅烟感"] == ["感烟探测器", "12-01 12:01 烟雾 李", "12-01 13:00 烟雾 王", "", ""]
     assert sensors["smoke-attic"] == ["感烟探测器", "本月未测试", "", "", "12-01 15:00 烟雾 王 装修<b>"]
@@ -168,7 +169,7 @@ def test_a_place_behind_a_device_is_in_the_log(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
     places = {"1/2": "二楼走廊", "*": ""}
     gateway.step(Sample("smoke-hall", gateway.at(60), {"smoke": True}, places={"smoke": places}))
-    sensors, *_ = log_tables(gateway.log(), gateway.site, "zh")
+    sensors, *_ = log_tables(gateway.log(), gateway.names, "zh")
     alarms = {row[0]: row[3] for row in sensors.rows}["大厅烟感"]
     assert sorted(alarms.splitlines()) == ["12-01 12:01 烟雾 二楼走廊 1/2", "12-01 12:01 烟雾 及其他部位"]
 
@@ -177,7 +178,7 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
     gateway = a_month(tmp_path)
     empty = gateway.log("2026-11")
     assert not any(empty.events.values())
-    assert [row[2] for row in log_tables(empty, gateway.site, "en")[0].rows] == [
+    assert [row[2] for row in log_tables(empty, gateway.names, "en")[0].rows] == [
         "not tested this month"
     ] * 2
     assert len(gateway.log("2026").events["drill-report"]) == 1
@@ -186,13 +187,13 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
 def test_a_hazard_is_in_the_log_of_each_month_in_which_it_was_open(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.do(-13 * HOUR, "hazard-found", where="后门", what="门坏")
-    assert log_tables(gateway.log(), gateway.site, "en")[3].rows[0][5] == "open"
+    assert log_tables(gateway.log(), gateway.names, "en")[3].rows[0][5] == "open"
     gateway.do(60, "hazard-closed", id=next(iter(gateway.rows["hazards"])), what="修好")
-    (row,) = log_tables(gateway.log(), gateway.site, "en")[3].rows
+    (row,) = log_tables(gateway.log(), gateway.names, "en")[3].rows
     assert (row[0], row[5], row[-1]) == ("2026-11-30 23:00", "修好", "13.0 h")
-    (row,) = log_tables(gateway.log("2026-11"), gateway.site, "en")[3].rows
+    (row,) = log_tables(gateway.log("2026-11"), gateway.names, "en")[3].rows
     assert row[5] == "open"
-    assert log_tables(gateway.log("2027-01"), gateway.site, "en")[3].rows == []
+    assert log_tables(gateway.log("2027-01"), gateway.names, "en")[3].rows == []
 
 
 def test_what_nobody_can_date_is_counted(tmp_path: Path) -> None:
