@@ -60,3 +60,27 @@ def sync_file(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Add to the end of the file, which is created if there is none; several processes may do so at the
+    same time. A power cut meanwhile may leave a part of it. Raises `OSError`."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode), "ab", 0) as file:
+        file.write(data)
+        os.fsync(file.fileno())
+
+
+def give_to_owner_of_folder(file: Path) -> None:
+    """What root has written in a service's folder belongs to the service's user. Raises `OSError`."""
+    if os.geteuid() == 0:
+        owner = file.parent.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def file_state(file: Path) -> tuple[int, ...]:
+    """What changes with the content or the permissions of the file; empty without one."""
+    try:
+        state = file.stat()
+    except OSError:
+        return ()
+    return state.st_ino, state.st_mtime_ns, state.st_size, state.st_mode, state.st_uid

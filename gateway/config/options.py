@@ -85,18 +85,21 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[dashboard]`: its address, the file with its access key, and the addresses or networks of reverse
-    proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    """`[dashboard]`: its address, the file with its access key, the addresses or networks of reverse
+    proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, and the minutes without an act
+    after which one that can do harm needs the password again."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     access: Path = Path("/var/lib/linli/access.key")
     trusted_proxies: tuple[str, ...] = ()
+    password_again_minutes: int = 15
 
     CHECKS: ClassVar[Checks] = {
         "host": (_is_host_or_any, "host-form"),
         "port": (_is_port, "port-range"),
         "trusted_proxies": (_are_networks, "proxy-address"),
+        "password_again_minutes": (lambda minutes: 1 <= minutes <= 1440, "minutes-range"),
     }
 
 

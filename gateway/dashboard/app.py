@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import operator
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -21,7 +19,6 @@ from starlette.responses import (
     FileResponse,
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -31,22 +28,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
-from gateway.base.log import log_event
 from gateway.base.security import SECURITY_LOG
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
-from gateway.web.login_limit import LoginLimit
 from gateway.web.pages import Pages, label
 from gateway.web.part import HOME, KIOSK, PartHandlers
-from gateway.web.people import MAX_NAME_CHARACTERS, normalized_name
 from gateway.web.requests import (
-    ANONYMOUS_PERSON,
     client_address,
     is_same_origin,
     read_body,
-    read_form,
     remember_language,
     request_language,
     set_cookie,
@@ -57,6 +49,7 @@ from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import View
 from gateway.words import LANGUAGES, error_summary, translate
 
+from .accounts import SIGN_STATUS, Accounts
 from .follower import Follower
 from .parts import Part, static_folders, template_folders
 
@@ -71,6 +64,8 @@ SESSION_CHECK_INTERVAL_S = 1.0
 """In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000
 """A command that has not started within this time expires: a click means now."""
+READING = frozenset({"GET", "HEAD"})
+"""The methods that change nothing."""
 FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
@@ -86,11 +81,13 @@ SECURITY_HEADERS = {
 
 
 class CommandAnswer(NamedTuple):
-    """The outcome of a command: HTTP status code, status word for the page's script, and sentence."""
+    """The outcome of a command: HTTP status code, status word for the page's script, sentence, and who may
+    sign it."""
 
     code: int
     status: str
     message: str
+    people: Sequence[str] = ()
 
 
 class AccessMiddleware:
@@ -111,9 +108,15 @@ class AccessMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS)
                 headers.setdefault("cache-control", "no-store")
+                if request.state.is_screen and "set-cookie" not in headers:
+                    # Browsers keep no cookie for more than 400 days; nobody logs in at a wall again.
+                    renewal = Response()
+                    set_cookie(request, renewal, SESSION_COOKIE, request.cookies[SESSION_COOKIE])
+                    headers.append("set-cookie", renewal.headers["set-cookie"])
             await send(message)
 
         request = Request(scope)
+        await self._dashboard.accounts.admit(request)
         rejection = self._dashboard.rejection_response(request)
         if request.state.person is not None:
             scope["trust"]()
@@ -126,7 +129,6 @@ class Dashboard:
     def __init__(self, settings: Settings, parts: Sequence[Part], access: Access, clock: Clock) -> None:
         self._settings = settings
         self.access = access
-        self._login_limit = LoginLimit(clock.mono)
         self.clock = clock
         self.follower = Follower(settings, parts, clock)
         self._pages = Pages(settings, parts, template_folders())
@@ -135,6 +137,7 @@ class Dashboard:
         any_request: Any = functools.reduce(operator.or_, self._requests)
         self._decoder: msgspec.json.Decoder[CommandRequest] = msgspec.json.Decoder(any_request)
         self._handlers = [part.handlers(self) for part in parts]
+        self.accounts = Accounts(self)
 
     @property
     def settings(self) -> Settings:
@@ -151,6 +154,7 @@ class Dashboard:
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             async with self.follower.running():
                 yield
+            await self.access.sessions.save(at_once=True)
 
         app = Starlette(
             routes=[
@@ -164,9 +168,8 @@ class Dashboard:
                     for handlers in self._handlers
                     for route in handlers.routes()
                 ),
-                # Also what is opened again after a failed login, whose address this is.
-                Route("/login", self._login_response, methods=["GET", "POST"]),
-                Route("/logout", self._logout_response, methods=["POST"]),
+                *self.accounts.routes(),
+                self._restricted(self.accounts.sessions_route(), self._pages.role_of("sessions")),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
@@ -191,40 +194,43 @@ class Dashboard:
         endpoint: Callable[[Request], Awaitable[Response]] = route.endpoint
 
         async def restricted(request: Request) -> Response:
-            if request.state.role is None or request.state.role.includes(role):
-                return await endpoint(request)
-            SECURITY_LOG.add("role-refused", client_address(request), by=request.state.person)
-            return self._problem_page(request, 403, "problem-role", self._refusal(request, role))
+            own: Role | None = request.state.role
+            if own is not None and not own.includes(role):
+                return self.refuse_role(request, own, role)
+            is_act = own is not None and request.method not in READING
+            refused = self.accounts.restriction(request, role) if is_act else None
+            return refused or await endpoint(request)
 
         return Route(route.path, restricted, methods=route.methods)
 
-    def _refusal(self, request: Request, role: Role) -> str:
+    def refuse_role(self, request: Request, own: Role, needed: Role) -> Response:
+        """The page that says which role would be needed."""
+        refusal = self._refusal(request, own, needed)
+        return self._problem_page(request, 403, "problem-role", refusal)
+
+    def _refusal(self, request: Request, own: Role, needed: Role) -> str:
+        SECURITY_LOG.add("role-refused", client_address(request), by=request.state.person)
         lang = request_language(request)
-        own, needed = (label(lang, "role", each) for each in (request.state.role, role))
-        return translate(lang, "dashboard.role-refused", own=own, needed=needed)
+        labels = [label(lang, "role", each) for each in (own, needed)]
+        return translate(lang, "dashboard.role-refused", own=labels[0], needed=labels[1])
 
     def rejection_response(self, request: Request) -> Response | None:
         """The response to a request that is not admitted; None if it is."""
         path = request.scope["path"]
-        session = self.access.session(request.cookies.get(SESSION_COOKIE))
-        request.state.person, request.state.role = session or (None, None)
-        if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
+        if request.method not in READING and not is_same_origin(request.headers):
             SECURITY_LOG.add("page-foreign", client_address(request))
             return self._problem_page(request, 403)
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
-        if session is not None:
-            self._login_limit.remember(client_address(request), session.person)
-            return None
-        if arriving or path == "/favicon.ico":
+        if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
         if path.startswith("/static/") or any(
             handlers.is_allowed_without_session(request) for handlers in self._handlers
         ):
             return None
-        if SESSION_COOKIE in request.cookies or request.method not in {"GET", "HEAD"}:
+        if SESSION_COOKIE in request.cookies or request.method not in READING:
             SECURITY_LOG.add("session-refused", client_address(request))
         answers = (handlers.rejection_response(request) for handlers in self._handlers)
-        return next(filter(None, answers), None) or self._ask_for_login(request, 401)
+        return next(filter(None, answers), None) or self.accounts.ask_for_login(request, 401)
 
     def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
@@ -233,7 +239,8 @@ class Dashboard:
         lang = request_language(request)
         html = self._pages.render_page(
             name, self.view, lang, self.follower.now_ms(), request.state.role, request.state.person,
-            template, **facts,
+            template, acting_role=self.accounts.role_of_actors(request),
+            is_screen=request.state.is_screen, **facts,
         )  # fmt: skip
         return remember_language(request, lang, HTMLResponse(html, status))
 
@@ -265,89 +272,15 @@ class Dashboard:
         response.headers.update(error.headers or {})
         return response
 
-    def _ask_for_login(self, request: Request, status: int, problem: str = "", **typed: str) -> Response:
-        """The form of the login, which leads to where one was going."""
-        destination = typed.get("destination") or _own_address(request)
-        return self.plain_page_response(
-            request,
-            "core/login.html",
-            status,
-            problem=problem,
-            has_people=bool(self.access.people),
-            name=typed.get("name", ""),
-            destination=destination,
-            in_language=functools.partial(_with_language, destination),
-        )
-
-    async def _log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:
-        """Exchange the key or a person's password for a session. The right key is never refused, whatever
-        else was tried. A key in the address leaves it by the redirect; a password in it does not count."""
-        lang, address = request_language(request), client_address(request)
-        name = normalized_name("".join(filter(str.isprintable, name)))[:MAX_NAME_CHARACTERS]
-        if self.access.is_key(secret):
-            by = name or ANONYMOUS_PERSON
-            return self._logged_in(request, by, self.access.sign_owner_session(by), destination)
-        typed = {"name": name, "destination": destination}
-        if wait_s := self._login_limit.wait_s(address, name):
-            log_event(logging.WARNING, "login-too-often", address=address)
-            SECURITY_LOG.add("login-too-often", address)
-            problem = translate(lang, "dashboard.wait", seconds=wait_s)
-            answer = self._ask_for_login(request, 429, problem, **typed)
-            answer.headers["retry-after"] = str(wait_s)
-            return answer
-        self._login_limit.count(address, name)
-        may_be_person = request.method == "POST" and bool(name) and bool(self.access.people)
-        if may_be_person and await self.access.has_password(name, secret):
-            self._login_limit.uncount(address, name)
-            return self._logged_in(request, name, self.access.sign_session(name), destination)
-        by = name if name in self.access.people else ""
-        log_event(logging.WARNING, "login-failed", address=address)
-        SECURITY_LOG.add("login-failed", address, by=by)
-        key = "wrong-password" if self.access.people else "wrong-key"
-        return self._ask_for_login(request, 401, translate(lang, f"dashboard.{key}"), **typed)
-
-    def _logged_in(self, request: Request, person: str, cookie: str, destination: str) -> Response:
-        address = client_address(request)
-        log_event(logging.INFO, "login", by=person, address=address)
-        SECURITY_LOG.add("login", address, by=person)
-        self._login_limit.remember(address, person)
-        response = RedirectResponse(destination, 303)
-        set_cookie(request, response, SESSION_COOKIE, cookie)
-        return remember_language(request, request_language(request), response)
-
     async def _home_page(self, request: Request) -> Response:
         query = request.query_params
         if "key" in query:
             home = f"/?{KIOSK}" if KIOSK in query else "/"
-            return await self._log_in(request, query["key"], query.get("name", ""), home)
+            return await self.accounts.log_in(request, query["key"], query.get("name", ""), home)
         return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
         return self.page_response(request, request.scope["path"].removeprefix("/"))
-
-    async def _login_response(self, request: Request) -> Response:
-        if request.method != "POST":
-            return RedirectResponse("/", 303)
-        try:
-            form = await read_form(request)
-        except ValueError:
-            raise HTTPException(400) from None
-        destination = form.get("destination", "")
-        return await self._log_in(
-            request,
-            form.get("key", "").strip(),
-            form.get("name", ""),
-            destination if is_local_address(destination) else "/",
-        )
-
-    async def _logout_response(self, request: Request) -> Response:
-        await self.access.end_session(request.cookies[SESSION_COOKIE])
-        person, address = request.state.person, client_address(request)
-        log_event(logging.INFO, "logout", by=person, address=address)
-        SECURITY_LOG.add("logout", address, by=person)
-        response = RedirectResponse("/", 303)
-        response.delete_cookie(SESSION_COOKIE)
-        return response
 
     async def _events(self, request: Request) -> Response:
         default = f"{HOME}.{request_language(request)}"
@@ -362,13 +295,13 @@ class Dashboard:
         if not wanted:
             return Response(status_code=403)
         return StreamingResponse(
-            self._stream_events(wanted, role, request.cookies[SESSION_COOKIE]),
+            self._stream_events(wanted, role, request.cookies[SESSION_COOKIE], request.state.session),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
     async def _stream_events(
-        self, wanted: Sequence[tuple[str, str]], role: Role, cookie: str
+        self, wanted: Sequence[tuple[str, str]], role: Role, cookie: str, session_id: str
     ) -> AsyncIterator[bytes]:
         """For all tabs of a browser, each page in its language: all regions first, as a page may be older
         than the stream; then those that change, until the session ends or its role changes."""
@@ -379,6 +312,7 @@ class Dashboard:
         while (
             not self.follower.closed and (session := self.access.session(cookie)) and session.role is role
         ):
+            self.access.sessions.touch(session_id)
             if not await self.follower.wait_for_change(seen, SESSION_CHECK_INTERVAL_S):
                 quiet_s += SESSION_CHECK_INTERVAL_S
                 if quiet_s >= HEARTBEAT_INTERVAL_S:
@@ -403,6 +337,8 @@ class Dashboard:
                         },
                     },
                 )
+        if not self.follower.closed:
+            yield _event("ended", {})
 
     async def _command(self, request: Request) -> Response:
         lang = request_language(request)
@@ -412,24 +348,29 @@ class Dashboard:
             answer = CommandAnswer(400, "failed", translate(lang, "dashboard.form-wrong"))
         else:
             answer = await self._execute(request, lang, wanted)
-        return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
+        people = {"people": answer.people} if answer.status == SIGN_STATUS else {}
+        return JSONResponse({"status": answer.status, "message": answer.message, **people}, answer.code)
 
     async def _execute(self, request: Request, lang: str, wanted: CommandRequest) -> CommandAnswer:
         """Send the command to one target device after the other, until one does not execute it."""
         part = self.view.parts[self._requests[type(wanted)]]
         context = RequestContext(self.settings, self.view, part, lang)
-        person, role = request.state.person, wanted.least_role(context)
-        if not request.state.role.includes(role):
-            SECURITY_LOG.add("role-refused", client_address(request), by=person)
-            return CommandAnswer(403, "denied", self._refusal(request, role))
+        role, actor = wanted.least_role(context), self.accounts.actor(request)
+        if actor is not None and not actor.role.includes(role):
+            self.accounts.drop_signature(request)
+            return CommandAnswer(403, "denied", self._refusal(request, actor.role, role))
+        if actor is None or self.accounts.must_sign(request, role):
+            sentence = self.accounts.signing_sentence(request, role)
+            return CommandAnswer(403, SIGN_STATUS, sentence, self.accounts.signers(request, role))
         target = wanted.target(context)
         answer = CommandAnswer(404, "failed", translate(lang, target.refusal or wanted.no_target_sentence))
         if not target.devices:
             return answer
+        self.accounts.note_act(request, role)
         arguments = wanted.arguments(context)
         done = translate(lang, wanted.done_sentence(context), **{**arguments, **target.facts})
         for device in target.devices:
-            answer = await self._send_command(person, lang, done, device, wanted.action, arguments)
+            answer = await self._send_command(actor.person, lang, done, device, wanted.action, arguments)
             if answer.status != CommandStatus.DONE:
                 break
         return answer
@@ -458,39 +399,6 @@ class Dashboard:
             reason = error_summary(lang, error.key, error.facts)
             return CommandAnswer(200, "failed", translate(lang, "dashboard.failed", reason=reason))
         return _outcome(lang, answer, done)
-
-
-def is_local_address(address: str) -> bool:
-    """Whether an address is one of these pages, whatever a browser makes of it."""
-    try:
-        scheme, host, *_ = urlsplit(address)
-    except ValueError:
-        return False
-    is_path = address.startswith("/") and not address.startswith("//")
-    return is_path and not scheme and not host and "\\" not in address and address.isprintable()
-
-
-def _own_address(request: Request) -> str:
-    """The address of a page, to come back to it: the one asked for, or the one whose form was sent."""
-    if request.method in {"GET", "HEAD"}:
-        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
-    else:
-        try:
-            _, host, path, query, _ = urlsplit(request.headers.get("referer", ""))
-        except ValueError:
-            return "/"
-        if host != request.headers.get("host"):
-            return "/"
-    address = path + (f"?{query}" if query else "")
-    is_page = path not in {"/login", "/logout"} and "key" not in parse_qs(query)
-    return address if is_page and is_local_address(address) else "/"
-
-
-def _with_language(address: str, lang: str) -> str:
-    """The same page in that language."""
-    path, _, query = address.partition("?")
-    others = [(name, text) for name, text in parse_qsl(query, True) if name != "lang"]
-    return f"{path}?{urlencode([*others, ('lang', lang)])}"
 
 
 def _outcome(lang: str, answer: dict[str, Any], done: str) -> CommandAnswer:

@@ -94,6 +94,7 @@ CORE: PagePart[None, BusReports] = PagePart(
             menu_order=60,
             role=Role.INSTALLER,
         ),
+        Page(name="sessions", title="dashboard.page-sessions", has_own_route=True),
         Page(
             name=KIOSK,
             title="dashboard.page-kiosk",

@@ -26,6 +26,7 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
         host=site.dashboard.host,
         port=site.dashboard.port,
         trusted_proxies=site.dashboard.trusted_proxies,
+        password_again_minutes=site.dashboard.password_again_minutes,
         title=dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title,
         timezone=site.centre.timezone,
         devices=device_infos(site),

@@ -14,6 +14,8 @@ from gateway.base.rate_limit import RateLimit, RateLimiter
 
 LOGIN_LIMITS = (RateLimit(1, 1.0), RateLimit(5, 60.0), RateLimit(20, 3600.0))
 """Failed logins of one name, and of one address."""
+PIN_LIMITS = (*LOGIN_LIMITS, RateLimit(50, 86_400.0))
+"""Wrong PINs of one person, and of one screen: of a million, one is found in some thirty years."""
 STRANGERS_LIMIT = RateLimit(20, 10.0)
 """Failed logins from all addresses where the person was never logged in: each costs a tenth of a second."""
 MAX_KNOWN = 1000
@@ -80,3 +82,25 @@ class LoginLimit:
         self._known.move_to_end(known)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
+
+
+class PinLimit:
+    """How often somebody may try a PIN, counted for each screen and for each person."""
+
+    def __init__(self, mono: Callable[[], float]) -> None:
+        self._by_screen = _Limits(mono, PIN_LIMITS)
+        self._by_person = _Limits(mono, PIN_LIMITS)
+
+    def wait_s(self, screen: str, person: str) -> int:
+        """Seconds until that person's PIN may be tried again on that screen."""
+        return max(self._by_screen.wait_s(screen), self._by_person.wait_s(person))
+
+    def count(self, screen: str, person: str) -> None:
+        """Count one that may be wrong, before it is checked."""
+        self._by_screen.record(screen)
+        self._by_person.record(person)
+
+    def uncount(self, screen: str, person: str) -> None:
+        """It was right."""
+        self._by_screen.remove_last(screen)
+        self._by_person.remove_last(person)

@@ -137,10 +137,14 @@ class Pages:
         role: Role,
         person: str = "",
         template: str = "",
+        *,
+        acting_role: Role | None = None,
+        is_screen: bool = False,
         **facts: object,
     ) -> str:
-        """The whole page of that name, for a role. `now` is Unix time in milliseconds; `facts` are further
-        variables for a template of its own."""
+        """The whole page of that name, for a role. `acting_role`: that of whoever may sign what is done on
+        it, if it is another; `now` is Unix time in milliseconds; `facts` are further variables for a
+        template of its own."""
         owner, _ = self._pages[name]
         return self._environment.get_template(
             template or ("wall.html" if name == KIOSK else "page.html")
@@ -151,11 +155,12 @@ class Pages:
             part=view.parts.get(owner),
             page=name,
             person=person,
+            is_screen=is_screen,
             menu=self._menu(view, role),
             permitted=[
                 str(request.__struct_config__.tag)
                 for request in self._requests
-                if role.includes(request.role)
+                if (acting_role or role).includes(request.role)
             ],
             heading=self.document_title(view, lang),
             regions={

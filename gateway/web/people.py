@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from gateway.base.files import write_durably
+from gateway.base.files import give_to_owner_of_folder, write_durably
 from gateway.config.reading import Mistakes, TomlReader
 from gateway.model import ConfigError
 from gateway.wire.secret import is_open_to_others
@@ -25,16 +24,17 @@ MAX_NAME_CHARACTERS = 40
 MAX_PEOPLE = 500
 HEAD = f"""schema = "{PEOPLE_SCHEMA}"
 
-# 看板的人员，由 linli dashboard add、password、role、remove 修改。
-# The people of the dashboard; changed by linli dashboard add, password, role and remove.
+# 看板的人员，由 linli dashboard add、password、pin、role、remove 修改。
+# The people of the dashboard; changed by linli dashboard add, password, pin, role and remove.
 """
 
 
 class Person(msgspec.Struct, frozen=True):
-    """`[person."name"]`: the role, and the PHC string of the password."""
+    """`[person."name"]`: the role, and the PHC strings of the password and of the PIN, if there is one."""
 
     role: Role
     password: str
+    pin: str = ""
 
 
 People = Mapping[str, Person]
@@ -98,6 +98,8 @@ class _PeopleReader(TomlReader):
             person = self.build_struct(Person, table, path)
             if person and not HASH_PATTERN.fullmatch(person.password):
                 self.add_mistake((*path, "password"), "person-password")
+            if person and person.pin and not HASH_PATTERN.fullmatch(person.pin):
+                self.add_mistake((*path, "pin"), "person-pin")
             if person:
                 people[name] = person
         if len(people) > MAX_PEOPLE:
@@ -112,9 +114,8 @@ def write_people(file: Path, people: People) -> None:
     `OSError`."""
     tables = (
         f'\n[person."{name}"]\nrole = "{person.role}"\npassword = "{person.password}"\n'
+        + (f'pin = "{person.pin}"\n' if person.pin else "")
         for name, person in people.items()
     )
     write_durably(file, (HEAD + "".join(tables)).encode())
-    if os.geteuid() == 0:
-        owner = file.parent.stat()
-        os.chown(file, owner.st_uid, owner.st_gid)
+    give_to_owner_of_folder(file)

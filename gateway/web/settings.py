@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """0 takes any free port."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count."""
+    password_again_minutes: int = 15
+    """After so many minutes without an act, one that can do harm needs the password again."""
     title: dict[str, str]
     """The site's title, by language."""
     timezone: str

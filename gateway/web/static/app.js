@@ -228,7 +228,12 @@ async function send(node, button) {
       signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
     });
     if (answer.status === 401) return location.reload();
-    const { status, message } = await answer.json();
+    const { status, message, people } = await answer.json();
+    if (status === "sign") {
+      $("toast").hidden = true;
+      if (await askForSignature(message, people)) send(node, button);
+      return;
+    }
     toast(message, status);
     if (node !== button && ["done", "accepted"].includes(status)) {
       node.reset();
@@ -259,6 +264,54 @@ function askForConfirmation({ confirm, more, yes }) {
   dialog.showModal();
   return new Promise((resolve) => { answerDialog = resolve; });
 }
+
+// What can do harm needs the password again after a while; on a screen, people sign what they do.
+let answerSignature = () => {};
+
+$("sign").addEventListener("close", () => answerSignature(false));
+
+function askForSignature(text, people) {
+  const dialog = $("sign"), form = dialog.querySelector("form"), names = $("sign-name");
+  answerSignature(false);
+  setText($("sign-text"), text);
+  $("sign-problem").hidden = true;
+  names.replaceChildren(...people.map((name) => new Option(name, name, false, name === names.value)));
+  dialog.querySelector(".signer").hidden = !people.length;
+  form.secret.value = "";
+  dialog.showModal();
+  form.secret.focus();
+  return new Promise((resolve) => { answerSignature = resolve; });
+}
+
+$("sign").addEventListener("click", ({ target: { dataset } }) => {
+  const { secret } = $("sign").querySelector("form");
+  if ("close" in dataset) $("sign").close();
+  if ("digit" in dataset) secret.value = dataset.digit ? secret.value + dataset.digit : secret.value.slice(0, -1);
+});
+
+$("sign").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target, answerThis = answerSignature;
+  try {
+    const answer = await fetch("/sign", {
+      method: "POST",
+      body: new URLSearchParams(new FormData(form)),
+      signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
+    });
+    if (answer.status === 401) return location.reload();
+    const { status, message } = await answer.json();
+    if (status === "done") {
+      answerThis(true);
+      return $("sign").close();
+    }
+    setText($("sign-problem"), message);
+  } catch {
+    setText($("sign-problem"), failed);
+  }
+  $("sign-problem").hidden = false;
+  form.secret.value = "";
+  form.secret.focus();
+});
 
 async function confirmAndSend(node, button) {
   if (button.disabled) return;

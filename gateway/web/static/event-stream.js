@@ -21,6 +21,11 @@ class EventStream {
         this.lastEventAt = Date.now();
         this.receive({ name, data: JSON.parse(event.data) });
       });
+    // Somebody has ended the session: to try again would only be refused.
+    source.addEventListener("ended", () => {
+      source.close();
+      this.receive({ name: "lost", isEnded: true });
+    });
     source.onerror = () => this.receive({ name: "lost", isEnded: source.readyState === EventSource.CLOSED });
   }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import EX_CONFIG, main
+from gateway.web.access import Access, read_key
 from gateway.web.passwords import is_password_of
 from gateway.web.people import people_file, read_people
 from gateway.web.roles import Role
@@ -73,6 +74,12 @@ def test_people_are_added_listed_changed_and_removed(
         (("role", "王芳"), ""),
         (("password", "王芳"), ""),
         (("remove", "李强"), ""),
+        (("pin", "王芳"), "12345"),
+        (("pin", "王芳"), "123456"),
+        (("pin", "李强"), "274951"),
+        (("sessions", "revoke", "王芳"), ""),
+        (("sessions", "revoke"), ""),
+        (("sessions", "end", "王芳"), ""),
     ],
 )
 def test_what_cannot_be_done_is_told_and_changes_nothing(
@@ -89,3 +96,34 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(
     assert linli(monkeypatch, site, *arguments, typed=typed) in (1, EX_CONFIG)
     assert capsys.readouterr().err.strip()
     assert file.read_bytes() == before
+
+
+def test_a_pin_is_set_beside_the_password(monkeypatch: pytest.MonkeyPatch, site: Path) -> None:
+    file = people_file(site.with_name("access.key"))
+    assert linli(monkeypatch, site, "add", "王芳", "--role", "duty", typed="long enough\n") == 0
+    before = read_people(file)["王芳"]
+    assert linli(monkeypatch, site, "pin", "王芳", typed="274951\n") == 0
+    assert linli(monkeypatch, site, "role", "王芳", "--role", "manager") == 0
+    person = read_people(file)["王芳"]
+    assert is_password_of("274951", person.pin)
+    assert person.password == before.password
+    assert "274951" not in file.read_text("utf-8")
+
+
+async def test_sessions_are_listed_and_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], site: Path
+) -> None:
+    key_file = site.with_name("access.key")
+    assert linli(monkeypatch, site, "sessions") == 0
+    assert not key_file.exists(), "it is the dashboard that makes it"
+    access = Access(read_key(key_file), key_file)
+    cookies = [access.sign_owner_session(name) for name in ("Wang Fang", "Wang Fang", "李强")]
+    ids = [await access.use(cookie, "192.0.2.7", "Firefox") for cookie in cookies]
+    capsys.readouterr()
+    assert linli(monkeypatch, site, "sessions") == 0
+    told = capsys.readouterr().out
+    assert all(part in told for part in ("Wang Fang", "李强", "192.0.2.7", "Firefox", ids[2][:8]))
+    assert linli(monkeypatch, site, "sessions", "revoke", "Wang", "Fang") == 0
+    assert [access.session(cookie) is None for cookie in cookies] == [True, True, False]
+    assert linli(monkeypatch, site, "sessions", "revoke", ids[2][:8]) == 0
+    assert access.session(cookies[2]) is None

@@ -9,10 +9,12 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,13 +25,14 @@ from starlette.routing import Route
 from gateway.base.security import SOURCE_LIMIT
 from gateway.capabilities.safety.services.alarms import AlarmState
 from gateway.dashboard import application
-from gateway.dashboard.app import Dashboard, is_local_address
+from gateway.dashboard.accounts import Accounts, is_local_address
 from gateway.dashboard.http_protocol import MAX_CONNECTIONS
 from gateway.dashboard.parts import page_parts
 from gateway.web.commands import CommandRequest
 from gateway.web.passwords import hash_password
 from gateway.web.people import People, Person, people_file, read_people, write_people
 from gateway.web.roles import Role
+from gateway.web.sessions import append_ended, session_id, sessions_file
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
@@ -539,7 +542,7 @@ async def test_a_mistake_of_the_dashboard_is_told_without_its_text(
     def fail(*_: object) -> None:
         raise RuntimeError("secret text")
 
-    monkeypatch.setattr(Dashboard, "_log_in", fail)
+    monkeypatch.setattr(Accounts, "log_in", fail)
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -620,7 +623,7 @@ def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -
         route.path
         for route in routes
         for method in route.methods or ()
-        if route.path not in {"/login", "/logout", "/command", "/events", "/favicon.ico"}
+        if route.path not in {"/login", "/logout", "/sign", "/command", "/events", "/favicon.ico"}
         if served.ask(method, route.path, cookie=cookie)[0] != 403
     }
     assert shown == {"/", "/kiosk", "/visits", "/need/qr.svg", "/privacy"}
@@ -770,3 +773,266 @@ def test_a_person_who_is_removed_is_out_at_once(house: House, served: Served) ->
         write_people(file, {"李强": read_people(file)["李强"]})
         assert served.ask("GET", "/", cookie=cookie)[0] == 401
         assert stream.read().startswith(b"retry: "), "the stream has ended"
+
+
+def act(served: Served, cookie: str, action: str, **fields: object) -> tuple[int, dict[str, Any]]:
+    """The answer to a command."""
+    status, _, text = served.ask("POST", "/command", json.dumps({"action": action, **fields}), cookie)
+    return status, json.loads(text)
+
+
+def sign(served: Served, cookie: str, **form: str) -> tuple[int, dict[str, Any]]:
+    """The answer to a signature."""
+    status, _, text = served.ask("POST", "/sign", urlencode(form), cookie)
+    return status, json.loads(text)
+
+
+OPEN_LOCKER: dict[str, Any] = {"action": "open", "device": "locker", "lock": 2}
+
+
+def known_as(cookie: str) -> str:
+    """What a session is known by."""
+    return session_id(cookie.partition("=")[2])
+
+
+def end_session(served: Served, cookie: str, which: str) -> int:
+    return served.ask("POST", "/sessions", urlencode({"end": which}), cookie)[0]
+
+
+def test_each_sees_and_ends_their_own_sessions_and_a_manager_those_of_everybody(
+    house: House, served: Served
+) -> None:
+    let_in(house, 王芳=Role.DUTY, 李强=Role.MANAGER, 屏=Role.DISPLAY)
+    duty, second, manager, display = (log_in(served, name) for name in ("王芳", "王芳", "李强", "屏"))
+    agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1) Version/18.1 Safari/604.1"
+    shown = served.ask("GET", "/sessions", cookie=duty, user_agent=agent)[2]
+    assert "Safari · iPhone" in shown
+    assert all(known_as(each) in shown for each in (duty, second))
+    assert not any(known_as(each) in shown for each in (manager, display))
+    assert not any(each.partition("=")[2] in shown for each in (duty, second))
+    shown = served.ask("GET", "/sessions", cookie=manager)[2]
+    assert all(known_as(each) in shown for each in (duty, second, manager, display))
+    assert served.ask("GET", "/sessions", cookie=display)[0] == 403
+    assert end_session(served, display, known_as(duty)) == 403
+    assert end_session(served, duty, known_as(manager)) == 303, "not among those that are hers"
+    assert [served.ask("GET", "/", cookie=each)[0] for each in (duty, manager)] == [200, 200]
+    assert end_session(served, duty, "others") == 303
+    cookies = (duty, second, manager, display)
+    assert [served.ask("GET", "/", cookie=each)[0] for each in cookies] == [200, 401, 200, 200]
+    assert end_session(served, manager, known_as(display)) == 303
+    assert end_session(served, duty, known_as(duty)) == 303
+    assert [served.ask("GET", "/", cookie=each)[0] for each in cookies] == [401, 401, 200, 401]
+    assert "您的登录已失效" in served.ask("GET", "/", cookie=duty)[2]
+    assert "您的登录已失效" not in served.ask("GET", "/")[2]
+    served.end()
+    assert ("session-ended", "李强") in {(each["event"], each["by"]) for each in house.security_events}
+
+
+def test_a_session_that_is_ended_ends_its_open_pages(house: House, served: Served) -> None:
+    let_in(house, 李强=Role.MANAGER)
+    owner = served.cookie()
+    ways: tuple[Callable[[str], object], ...] = (
+        lambda known: end_session(served, owner, known),
+        lambda known: append_ended(house.settings.access, [known]),
+    )
+    for end in ways:
+        cookie = log_in(served, "李强")
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        ) as connection:
+            connection.request("GET", "/events", headers={"cookie": cookie})
+            stream = connection.getresponse()
+            assert stream.readline() == b"retry: 2000\n"
+            end(known_as(cookie))
+            assert b"event: ended\n" in stream.read()
+
+
+def test_sessions_outlast_the_process_and_are_listed_again(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    cookie = log_in(served, "王芳")
+    served.end()
+    sessions_file(house.settings.access).unlink()
+    again = Served(house.settings)
+    try:
+        assert known_as(cookie) in again.ask("GET", "/sessions", cookie=cookie)[2]
+        status, answer = act(again, again.cookie(), **OPEN_LOCKER)
+        assert (status, answer["status"]) == (200, "done"), "who has just shown the key"
+    finally:
+        again.end()
+
+
+def test_after_a_while_what_can_do_harm_needs_the_password_again(house: House) -> None:
+    """Reading, and what is done on duty, goes on; nothing but the password makes the session new."""
+    let_in(house, 李强=Role.MANAGER, 王芳=Role.DUTY)
+    house.furnish()
+    served = Served(msgspec.structs.replace(house.settings, password_again_minutes=0))
+    try:
+        manager, owner = log_in(served, "李强"), served.cookie()
+        alarm = house.alarm(AlarmState.ACTIVE)
+        eventually(lambda: alarm in served.ask("GET", "/", cookie=manager)[2])
+        status, answer = act(served, manager, **OPEN_LOCKER)
+        assert (status, answer["status"], answer["people"]) == (403, "sign", [])
+        assert "请再输入一次您的密码" in answer["message"]
+        assert "访问密钥" in act(served, owner, **OPEN_LOCKER)[1]["message"]
+        assert sign(served, owner, secret=PASSWORD)[0] == 403, "a person of that name has another role"
+        assert act(served, manager, action="acknowledge", alarm=alarm)[0] == 200
+        assert act(served, manager, **OPEN_LOCKER)[0] == 403
+        assert [each["action"] for each in house.commands] == ["acknowledge"]
+        status, _, text = served.ask("POST", "/sessions", urlencode({"screen": "大厅"}), manager)
+        assert status == 403
+        assert 'action="/sign"' in text
+    finally:
+        served.end()
+
+
+def test_the_password_makes_a_session_new(house: House, served: Served) -> None:
+    let_in(house, 李强=Role.MANAGER)
+    cookie = log_in(served, "李强")
+    served.end()
+    again = Served(house.settings)
+    try:
+        assert act(again, cookie, **OPEN_LOCKER)[1]["status"] == "sign", "nobody knows since when"
+        assert sign(again, cookie, secret="wrong password", name="somebody else")[0] == 403
+        assert sign(again, cookie, secret=PASSWORD)[0] == 429, "as often as a login"
+        assert sign(again, cookie, secret=KEY) == (200, {"status": "done", "message": ""})
+        assert act(again, cookie, **OPEN_LOCKER)[1]["status"] == "done"
+    finally:
+        again.end()
+    assert [each["by"] for each in house.commands] == ["李强"]
+
+
+def bind(served: Served, cookie: str, name: str, role: Role) -> str:
+    """The cookie of a screen."""
+    form = urlencode({"screen": name, "role": role})
+    status, headers, _ = served.ask("POST", "/sessions", form, cookie)
+    assert status == 303
+    return headers["set-cookie"].partition(";")[0]
+
+
+PIN = "274951"
+
+
+def give_pins(house: House) -> None:
+    file = people_file(house.settings.access)
+    people = read_people(file)
+    write_people(file, {n: msgspec.structs.replace(p, pin=hash_password(PIN)) for n, p in people.items()})
+
+
+def test_what_is_done_on_a_screen_is_signed(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY, 李强=Role.MANAGER, 屏=Role.DISPLAY)
+    give_pins(house)
+    manager = log_in(served, "李强")
+    assert served.ask("POST", "/sessions", urlencode({"screen": "大厅"}), log_in(served, "王芳"))[0] == 403
+    for wrong in (
+        {"screen": " "},
+        {"screen": "大厅", "role": "manager"},
+        {"screen": 'a"b', "role": "duty"},
+    ):
+        assert served.ask("POST", "/sessions", urlencode(wrong), manager)[0] != 303
+    screen = bind(served, manager, "值班室平板", Role.DUTY)
+    assert served.ask("GET", "/", cookie=manager)[0] == 401, "the manager is not logged in there"
+    assert served.ask("GET", "/safety", cookie=screen)[0] == 200
+    assert served.ask("GET", "/lines", cookie=screen)[0] == 403
+    alarm = house.alarm(AlarmState.ACTIVE)
+    eventually(lambda: alarm in served.ask("GET", "/", cookie=screen)[2])
+    status, answer = act(served, screen, action="acknowledge", alarm=alarm)
+    assert (status, answer["status"], answer["people"]) == (403, "sign", ["李强", "王芳"])
+    assert sign(served, screen, name="王芳", secret=PIN)[0] == 200
+    assert act(served, screen, action="acknowledge", alarm=alarm)[0] == 200
+    assert act(served, screen, action="mute")[0] == 200, "a fire leaves no time"
+    assert act(served, screen, **OPEN_LOCKER)[1]["status"] == "denied", "nor has she the role"
+    assert act(served, screen, **OPEN_LOCKER)[1]["people"] == ["李强"]
+    assert sign(served, screen, name="李强", secret=PASSWORD)[0] == 200, "the password is as good"
+    assert act(served, screen, **OPEN_LOCKER)[0] == 200
+    assert act(served, screen, **OPEN_LOCKER)[1]["status"] == "sign", "once"
+    assert [(each["action"], each["by"]) for each in house.commands] == [
+        ("acknowledge", "王芳"), ("mute", "王芳"), ("open", "李强"),
+    ]  # fmt: skip
+    status, _, text = served.ask("POST", "/logout", cookie=screen)
+    assert (status, 'action="/sign"' in text) == (403, True), "whoever passes does not put it out of use"
+
+
+def test_a_public_screen_shows_little_and_whoever_signs_acts(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    give_pins(house)
+    screen = bind(served, served.cookie(), "大厅", Role.DISPLAY)
+    assert served.ask("GET", "/safety", cookie=screen)[0] == 403
+    _, headers, page = served.ask("GET", "/", cookie=screen)
+    assert "acknowledge" in page.partition('data-permitted="')[2].partition('"')[0]
+    assert "open" not in page.partition('data-permitted="')[2].partition('"')[0].split()
+    assert 'action="/logout"' not in page
+    assert headers["set-cookie"].partition(";")[0] == screen, "for as long as it is in use"
+    assert sign(served, screen, name="王芳", secret=PIN)[0] == 200
+    assert act(served, screen, action="mute")[0] == 200
+    assert [each["by"] for each in house.commands] == ["王芳"]
+    assert served.ask("POST", "/needs/7", cookie=screen)[0] == 403
+
+
+def test_a_form_on_a_screen_is_signed_first(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    give_pins(house)
+    screen = bind(served, served.cookie(), "值班室", Role.DUTY)
+    headers = {"referer": f"{served.url}/needs/7"}
+    status, _, text = served.ask("POST", "/needs/7", cookie=screen, **headers)
+    assert status == 403
+    assert "<option>王芳</option>" in text
+    assert 'name="destination" type="hidden" value="/needs/7"' in text
+    form = {"name": "王芳", "secret": "000000", "needed": "duty", "destination": "/needs/7"}
+    status, _, text = served.ask("POST", "/sign", urlencode(form), screen)
+    assert (status, "不对" in text) == (403, True)
+    form["secret"] = PASSWORD
+    status, headers_, _ = served.ask("POST", "/sign", urlencode(form), screen)
+    assert (status, headers_["location"]) == (303, "/needs/7")
+    assert served.ask("POST", "/needs/7", cookie=screen, **headers)[0] == 404, "no such need, but admitted"
+
+
+def test_wrong_pins_lock_the_pin_and_not_the_password(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    give_pins(house)
+    screen = bind(served, served.cookie(), "大厅", Role.DISPLAY)
+    other = bind(served, served.cookie(), "值班室", Role.DUTY)
+    statuses = Counter(sign(served, screen, name="王芳", secret=f"{n:06}")[0] for n in range(100))
+    assert statuses.keys() == {403, 429}
+    assert statuses[403] <= 5
+    assert sign(served, screen, name="王芳", secret=PIN)[0] == 429
+    assert sign(served, other, name="王芳", secret=PIN)[0] == 429, "the person's PIN, on all screens"
+    assert sign(served, screen, name="王芳", secret=PASSWORD)[0] == 200
+    log_in(served, "王芳")
+    wrong = served.ask("POST", "/login", urlencode({"name": "王芳", "key": PIN}))
+    assert wrong[0] == 401, "it is no password"
+
+
+def test_wrong_passwords_by_the_thousand_cost_neither_the_owner_nor_the_page(
+    house: House, served: Served
+) -> None:
+    """From many addresses at once, with many names. Each that is checked costs 19 MiB for a moment."""
+    let_in(house, **{f"person{number}": Role.DUTY for number in range(20)})
+    owner = served.cookie()
+    statuses: Counter[int] = Counter()
+
+    def guess(worker: int) -> None:
+        for number in range(250):
+            source = f"127.0.{worker}.{number % 250 + 1}"
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", served.port, timeout=30, source_address=(source, 0)
+            )
+            with contextlib.closing(connection):
+                form = urlencode({"name": f"person{number % 25}", "key": f"wrong {number}"})
+                connection.request("POST", "/login", form, {"origin": served.url})
+                statuses[connection.getresponse().status] += 1
+
+    guessing = [threading.Thread(target=guess, args=(worker,)) for worker in range(1, 9)]
+    for each in guessing:
+        each.start()
+    seen = 0
+    while any(each.is_alive() for each in guessing):
+        assert served.ask("GET", "/", cookie=owner)[0] == 200
+        assert served.ask("GET", f"/?key={KEY}")[0] == 303
+        seen += 1
+    assert seen > 3
+    assert sum(statuses.values()) == 2000
+    assert statuses.keys() == {401, 429}
+    assert statuses[401] <= 200, "few were worth a check"
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{served.process.pid}/status").read_text("utf-8"))
+    assert peak
+    assert int(peak[1]) < 200_000

@@ -16,6 +16,7 @@ from gateway.services.commands import CommandStatus
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, read_people, write_people
 from gateway.web.roles import Role
+from gateway.web.sessions import append_ended, session_id
 from tests.gateway.browser import Page, fill
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 
@@ -354,3 +355,34 @@ def test_an_act_that_the_role_may_not_do_any_more_is_refused_in_words(house: Hou
     page.click("dialog .danger")
     page.shows("您的角色是“值班”，此项操作需要“管理”", "#toast.denied")
     assert house.commands == []
+
+
+def test_a_session_that_is_ended_elsewhere_says_so_on_its_open_page(house: House, page: Page) -> None:
+    page.shows("没有报警")
+    value = page.driver.get_cookie("linli-session")
+    assert value
+    append_ended(house.settings.access, [session_id(value["value"])])
+    page.shows("您的登录已失效", "#problem")
+    assert page.driver.current_url == f"{page.url}/"
+
+
+def test_what_is_done_on_a_screen_is_signed_with_a_pin(house: House, page: Page) -> None:
+    people = {"王芳": Person(Role.DUTY, hash_password("long enough"), hash_password("274951"))}
+    write_people(people_file(house.settings.access), people)
+    page.driver.get(f"{page.url}/sessions")
+    page.driver.find_element(By.CSS_SELECTOR, "[name=role] [value=duty]").click()
+    fill(page, ".bind form", screen="值班室平板")
+    page.shows("值班室平板", "footer")
+    assert not page.has("footer form")
+    page.click("[data-key=gas] [data-command*=close-valve]")
+    page.click("#confirm-yes")
+    page.shows("公用的屏幕", "#sign")
+    for digit in "111111":
+        page.click(f"#sign [data-digit='{digit}']")
+    page.click("#sign [type=submit]")
+    page.shows("不对", "#sign-problem")
+    assert house.commands == []
+    page.driver.find_element(By.CSS_SELECTOR, "#sign [name=secret]").send_keys("long enough", Keys.ENTER)
+    page.shows("已", "#toast.done")
+    assert [(each["action"], each["by"]) for each in house.commands] == [("close-valve", "王芳")]
+    assert not page.has("#sign[open]")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from gateway.model import ConfigError
-from gateway.web import access as access_module
-from gateway.web.access import Access, Session, read_key
+from gateway.web.access import SESSION_LIFETIME_S, Access, Session, read_key
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, read_people, write_people
 from gateway.web.roles import Role
+from gateway.web.sessions import session_id
 
-OWNER = Session("王芳", Role.INSTALLER)
+OWNER = Session("王芳", Role.INSTALLER, by_key=True)
 
 
 def test_the_first_start_makes_a_key_for_the_owner_alone(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ async def test_an_ended_session_stays_ended(tmp_path: Path) -> None:
     key = read_key(path)
     access = Access(key, path)
     ended, other = access.sign_owner_session("王芳"), access.sign_owner_session("王芳")
-    await asyncio.gather(access.end_session(ended), access.end_session("no session at all"))
+    await asyncio.gather(access.sessions.end([session_id(ended)]), access.sessions.end(["none at all"]))
     for later in (access, Access(key, path)):
         assert later.session(ended) is None
         assert later.session(other) == OWNER
@@ -63,13 +64,55 @@ async def test_an_ended_session_stays_ended(tmp_path: Path) -> None:
     assert ended not in (tmp_path / "access.key.ended").read_text()
 
 
-async def test_the_memory_of_ended_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_module, "MAX_ENDED_SESSIONS", 2)
-    access = Access("right")
-    cookies = [access.sign_owner_session("王芳") for _ in range(3)]
+def test_a_screen_has_the_role_it_was_bound_with(house: Access) -> None:
+    for role in (Role.DISPLAY, Role.DUTY):
+        cookie = house.sign_screen_session("值班室", role)
+        assert house.session(cookie) == Session("值班室", role, is_screen=True)
+
+
+async def test_the_list_of_sessions_follows_people_passwords_and_the_key(
+    house: Access, tmp_path: Path
+) -> None:
+    file = people_file(tmp_path / "access.key")
+    cookies = [
+        house.sign_session("王芳"),
+        house.sign_session("李强"),
+        house.sign_owner_session("赵工"),
+        house.sign_screen_session("大厅", Role.DISPLAY),
+    ]
     for cookie in cookies:
-        await access.end_session(cookie)
-    assert [access.session(cookie) for cookie in cookies] == [OWNER, None, None]
+        await house.use(cookie, "192.0.2.1", "Firefox")
+    assert await house.use("forged", "192.0.2.1", "") not in {each.id for each in house.open_sessions()}
+    assert {(each.person, each.role) for each in house.open_sessions()} == {
+        ("王芳", Role.DUTY),
+        ("李强", Role.MANAGER),
+        ("赵工", Role.INSTALLER),
+        ("大厅", Role.DISPLAY),
+    }
+    stored = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert not any(cookie.encode() in stored for cookie in cookies)
+    people = read_people(file)
+    write_people(file, {"李强": people["李强"]})
+    assert [each.person for each in house.open_sessions()] == ["大厅", "赵工", "李强"]
+    write_people(file, {"李强": Person(Role.MANAGER, hash_password("a new one!"))})
+    assert [each.person for each in house.open_sessions()] == ["大厅", "赵工"]
+    (tmp_path / "access.key").write_text("another long key")
+    assert house.open_sessions() == []
+
+
+def test_a_session_lasts_a_year_and_that_of_a_screen_on(
+    house: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, owner, screen = (
+        house.sign_session("王芳"),
+        house.sign_owner_session("王芳"),
+        house.sign_screen_session("大厅", Role.DISPLAY),
+    )
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + SESSION_LIFETIME_S - 60)
+    assert all(map(house.session, (person, owner, screen)))
+    monkeypatch.setattr(time, "time", lambda: now + SESSION_LIFETIME_S + 60)
+    assert [bool(house.session(each)) for each in (person, owner, screen)] == [False, False, True]
 
 
 def test_a_cookie_of_an_earlier_version_is_still_good() -> None:
@@ -148,7 +191,7 @@ async def test_while_the_people_are_unreadable_the_key_alone_is_good(
         for _ in range(3):
             assert house.session(cookie) is None
             assert not await house.has_password("王芳", "long enough")
-            assert house.session(owner) == Session("王芳", Role.INSTALLER)
+            assert house.session(owner) == OWNER
         assert len([each for each in caplog.records if "people-refused" in each.getMessage()]) == 1
         assert "argon2id" not in caplog.text
     file.chmod(0o600)

@@ -337,7 +337,7 @@ class NeedsHandlers(PartHandlers):
 
     async def _become_kiosk(self, request: Request) -> Response:
         """Turn this screen into a public kiosk: its session ends, and it keeps only a pass to the form."""
-        await self._context.access.end_session(request.cookies[SESSION_COOKIE])
+        await self._context.access.sessions.end([request.state.session])
         response = RedirectResponse("/need", 303)
         set_cookie(request, response, COOKIE_NAME, self._passes.issue_pass(KIOSK))
         response.delete_cookie(SESSION_COOKIE)
