@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.config import Site
 from gateway.model import Hazard, Lane, Record, Stamp
-from gateway.words import translate
+from gateway.words import translate, words
 
 from .places import place_text
 from .services.emergency_plans import EmergencyPlan
@@ -22,6 +22,8 @@ from .services.patrols import Patrol
 from .site import SafetySite
 
 LocalClock = Callable[[Stamp], datetime.datetime | None]
+MAX_LINES_PER_CELL = 60
+"""Entries of a sensor in one cell; the rest are counted."""
 EVENT_KINDS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
 
 
@@ -34,24 +36,28 @@ class LoggedDevice(msgspec.Struct, frozen=True):
     is_safety_device: bool
 
 
-class LogNames(msgspec.Struct, frozen=True):
-    """What the log names: devices, plans by hazard, and patrols."""
+class LogNames(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log names: devices, plans by hazard, patrols, and the titles of rules and outputs."""
 
     devices: Mapping[str, LoggedDevice] = {}
     plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
+    rules: Mapping[str, dict[str, str]] = {}
+    outputs: Mapping[str, dict[str, str]] = {}
 
 
 def log_names(site: Site) -> LogNames:
     """The names of a site."""
-    duties = site.part(SafetySite).duties
+    part = site.part(SafetySite)
     return LogNames(
-        {
+        devices={
             name: LoggedDevice(device.title, device.kind, frozenset(device.points), device.is_safety_device)
             for name, device in site.devices.items()
         },
-        duties.plans,
-        duties.patrols,
+        plans=part.duties.plans,
+        patrols=part.duties.patrols,
+        rules={rule.point: rule.title for rule in part.rules.values()},
+        outputs={name: site.devices[output.device].title for name, output in part.outputs.items()},
     )
 
 
@@ -177,25 +183,24 @@ def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> 
 def _sensor_row(name: str, sensor: SensorLog, names: LogNames, language: str) -> list[str]:
     device = names.devices.get(name)
 
-    def lines(entries: list[SensorEntry]) -> str:
-        return "\n".join(
-            " ".join(
-                filter(
-                    None,
-                    (
-                        f"{each.at:%m-%d %H:%M}",
-                        _point_title(each.point, device, language),
-                        place_text(language, each.place, each.where),
-                        each.by,
-                        each.why,
-                    ),
-                )
-            )
-            for each in sorted(entries)
+    def line(entry: SensorEntry) -> str:
+        texts = (
+            f"{entry.at:%m-%d %H:%M}",
+            _point_title(entry.point, device, names, language),
+            place_text(language, entry.place, entry.where),
+            entry.by,
+            entry.why,
         )
+        return " ".join(filter(None, texts))
+
+    def lines(entries: list[SensorEntry]) -> str:
+        listed = [line(each) for each in sorted(entries)[:MAX_LINES_PER_CELL]]
+        if more := len(entries) - len(listed):
+            listed.append(translate(language, "testlog.more", count=more))
+        return "\n".join(listed)
 
     return [
-        device.title[language] if device else name,
+        device.title[language] if device else words(language).get(f"history-device.{name}", name),
         translate(language, f"kind.{device.kind}") if device else "",
         lines(sensor.tests) or (translate(language, "testlog.untested") if device else ""),
         lines(sensor.alarms),
@@ -204,11 +209,14 @@ def _sensor_row(name: str, sensor: SensorLog, names: LogNames, language: str) ->
     ]
 
 
-def _point_title(point: str, device: LoggedDevice | None, language: str) -> str:
-    """The word for a point; a rule has no word but its name."""
-    known = point == "link" or (device is not None and point in device.points)
+def _point_title(point: str, device: LoggedDevice | None, names: LogNames, language: str) -> str:
+    """The word for a point, or the title of a rule or an output; its name if it has none."""
+    title = names.rules.get(point) or names.outputs.get(point.removesuffix(".failed"))
+    if title is not None and (device is None or point not in device.points):
+        return title.get(language, point)
     name, _, number = point.partition(".")
-    return f"{translate(language, f'point.{name}')} {number}".rstrip() if known else point
+    word = words(language).get(f"point.{name}")
+    return f"{word} {number}".rstrip() if word else point
 
 
 def _drill_row(drill: LoggedEvent, plans: Mapping[Hazard, EmergencyPlan], language: str) -> list[str]:

@@ -19,6 +19,8 @@ from ..services.escalation import Escalation
 FAILED_SUFFIX = ".failed"
 UNNAMED = ("console", "dashboard", "upstream")
 """What is recorded instead of a person's name."""
+BY_ITSELF = ("signal", "start", "rollback")
+"""Why the gateway has adopted a configuration by itself."""
 
 
 class HistoryNames:
@@ -33,6 +35,9 @@ class HistoryNames:
 
     def text(self, key: str, /, **facts: object) -> str:
         return translate(self.lang, f"history.{key}", **facts)
+
+    def text_of(self, table: str, key: str, /, **facts: object) -> str:
+        return translate(self.lang, f"{table}.{key}", **facts)
 
     def word(self, table: str, key: str) -> str:
         """The word for a key of a table; the key itself if there is none."""
@@ -77,6 +82,8 @@ class HistoryNames:
 
     def person(self, name: str) -> str:
         """A person; the place from where it was done, if nobody gave a name."""
+        if name in BY_ITSELF:
+            return self.device(GATEWAY_DEVICE)
         return self.word("origin", name) if name in UNNAMED else name
 
     def local(self, at: Stamp) -> datetime | None:
@@ -89,6 +96,10 @@ class HistoryNames:
         """Local time to the second."""
         local = self.local(at)
         return f"{local:%Y-%m-%d %H:%M:%S}" if local else self.text("time-unknown")
+
+    def time_of(self, wall_ms: int) -> str:
+        """Local time to the minute."""
+        return f"{datetime.fromtimestamp(wall_ms / 1000, self.zone):%Y-%m-%d %H:%M}"
 
     def duration(self, seconds: float | None) -> str:
         """How long something took."""

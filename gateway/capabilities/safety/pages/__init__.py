@@ -13,6 +13,7 @@ from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers
 from gateway.words import translate
 
+from .alarm_quality import AlarmQualityHandlers
 from .history import HistoryHandlers
 from .records import RecordsHandlers
 from .requests import REQUESTS
@@ -28,7 +29,10 @@ class SafetyHandlers(PartHandlers):
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
-        self._handlers = (HistoryHandlers(context), RecordsHandlers(context), ShiftHandlers(context))
+        self._handlers = tuple(
+            handlers(context)
+            for handlers in (HistoryHandlers, RecordsHandlers, ShiftHandlers, AlarmQualityHandlers)
+        )
 
     def routes(self) -> list[Route]:
         return [route for handlers in self._handlers for route in handlers.routes()]
@@ -58,6 +62,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
         ),
         Page(name="history", title="dashboard.page-history", menu_order=45, has_own_route=True),
         Page(name="shifts", title="dashboard.page-shifts", menu_order=42, has_own_route=True),
+        Page(name="alarm-quality", title="dashboard.page-alarm-quality", has_own_route=True),
         Page(name="drills", title="dashboard.page-drills", has_own_route=True),
         Page(name="walk-tests", title="dashboard.page-walk-tests", has_own_route=True),
         Page(name="test-log", title="dashboard.page-test-log", has_own_route=True),

@@ -13,7 +13,7 @@ from gateway.base import control
 from gateway.base.clock import local_time
 from gateway.capabilities.safety.printing import printed_log
 from gateway.capabilities.safety.site import SafetySite
-from gateway.capabilities.safety.testlog import PeriodLog, log_names, log_tables
+from gateway.capabilities.safety.testlog import LogNames, PeriodLog, log_names, log_tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
 from tests.gateway.all_services import services
@@ -172,6 +172,19 @@ def test_a_place_behind_a_device_is_in_the_log(tmp_path: Path) -> None:
     sensors, *_ = log_tables(gateway.log(), gateway.names, "zh")
     alarms = {row[0]: row[3] for row in sensors.rows}["大厅烟感"]
     assert sorted(alarms.splitlines()) == ["12-01 12:01 烟雾 二楼走廊 1/2", "12-01 12:01 烟雾 及其他部位"]
+
+
+def test_what_is_no_device_has_a_title_and_a_long_list_is_cut(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
+    body = {"id": "outputs/siren.failed/1", "change": "raised", "point": "siren.failed", "hazard": "fault"}
+    names = LogNames(outputs={"siren": {"zh": "警笛", "en": "Siren"}})
+    log = PeriodLog("2026-12", names, gateway.local)
+    for second in range(100):
+        log.add_record(Record(Lane.ALARM, "outputs", second, "alarm", gateway.at(second), body))
+    ((name, _, _, _, faults, _),) = log_tables(log, names, "zh")[0].rows
+    lines = faults.splitlines()
+    assert (name, lines[0], lines[-1]) == ("联动设备", "12-01 12:00 警笛", "……另有 40 条，见报警历史")
+    assert len(lines) == 61
 
 
 def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class AlarmEpisode(msgspec.Struct, frozen=True, kw_only=True):
     drill: bool = False
     shelved: bool = False
     """It was shelved already: it made no sound and notified nobody."""
+    repeats: tuple[Stamp, ...] = ()
+    """When it was raised again before anybody had acknowledged it."""
     value: Value = False
     by: str = ""
     """Who began the drill."""
@@ -100,6 +102,7 @@ def _episode(pos: Position, records: list[Record], raised_next: Stamp | None, st
     acknowledged: Moment | None = None
     cleared: Moment | None = None
     ended: Moment | None = None
+    repeats: list[Stamp] = []
     how = ""
 
     def moment(record: Record, by: str = "") -> Moment:
@@ -109,6 +112,7 @@ def _episode(pos: Position, records: list[Record], raised_next: Stamp | None, st
         change, by = record.body["change"], str(record.body["by"])
         if change == "raised":
             cleared = None
+            repeats.append(record.at)
         elif change == "acknowledged":
             acknowledged = moment(record, by)
         elif change == "cleared":
@@ -138,6 +142,7 @@ def _episode(pos: Position, records: list[Record], raised_next: Stamp | None, st
         where=body.get("where", ""),
         drill=body["mode"] == AlarmMode.DRILL,
         shelved=body["mode"] == AlarmMode.SHELVED,
+        repeats=tuple(repeats[1:]),
         value=body["value"],
         by=body.get("by", ""),
         acknowledged=acknowledged,

@@ -113,7 +113,7 @@ def test_the_test_log_is_a_page_to_sign(house: House, page: Page) -> None:
     )  # fmt: skip
     page.driver.get(f"{page.url}/test-log")
     page.shows("未经消防认证", "#test-log")
-    assert "smoke 王芳" in page.text("#test-log")
+    assert "烟雾 王芳" in page.text("#test-log")
     assert NASTY in page.text("#test-log")
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert "测试人：" in page.text(".signatures")
@@ -124,7 +124,7 @@ def test_the_test_log_is_a_page_to_sign(house: House, page: Page) -> None:
 @pytest.fixture
 def house_with_log(house: House) -> House:
     devices = {"smoke": LoggedDevice({"zh": "烟感", "en": "Smoke"}, "smoke", frozenset({"smoke"}), True)}
-    house.configure("safety", log=LogNames(devices))
+    house.configure("safety", log=LogNames(devices=devices))
     return house
 
 
