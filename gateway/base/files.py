@@ -22,6 +22,22 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def rewrite(path: Path, text: str) -> None:
+    """Replace the content of a file that belongs to somebody: it keeps its owner, group and mode. Raises
+    `OSError`."""
+    before = path.stat()
+    draft = path.with_name(path.name + ".new")
+    try:
+        write_synced(draft, text.encode())
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(draft, before.st_uid, before.st_gid)
+        draft.chmod(before.st_mode & 0o777)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def create_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Create the file and its folder; an existing file stays as it is. Of several processes that create the
     same path at once, the first wins. Raises `OSError`."""

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.base.files import write_durably
 from gateway.model import Device, Revision
+from gateway.services.configuration import MAX_REVISIONS
 
 from .options import JournalOptions
 from .reading import Mistake, Mistakes
@@ -104,7 +105,26 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
     """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
+    save_revision_text(journal, adopted.revision.number, adopted.sources[""])
     write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
+
+
+def save_revision_text(journal: Path, number: int, text: str) -> None:
+    """Store the site file of a revision, and remove those that are too old. Raises `OSError`."""
+    folder = _revisions_folder(journal)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_durably(folder / f"{number}.toml", text.encode())
+    for file in folder.glob("*.toml"):
+        if file.stem.isdecimal() and int(file.stem) <= number - MAX_REVISIONS:
+            file.unlink(missing_ok=True)
+
+
+def load_revision_text(journal: Path, number: int) -> str | None:
+    """The site file of a revision; None if it is not stored."""
+    try:
+        return (_revisions_folder(journal) / f"{number}.toml").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
@@ -147,6 +167,10 @@ def devices_on(site: Site, bus: str) -> dict[str, Device]:
         for device in site.devices.values()
         if device.bus == bus
     }
+
+
+def _revisions_folder(journal: Path) -> Path:
+    return journal.with_suffix(".revisions")
 
 
 def _adopted_file(journal: Path) -> Path:

@@ -23,6 +23,7 @@ from gateway.services import CORE_SERVICES
 from .fields import Table
 from .options import BusSpec
 from .reading import TomlReader, has_named_tables, table_names
+from .settable import SettingSection
 from .site import Site
 
 PACKAGE = "gateway.capabilities"
@@ -99,6 +100,8 @@ class SiteSection(msgspec.Struct, frozen=True, kw_only=True):
     service_types: tuple[type[Service], ...] = ()
     services: Callable[[Site], Sequence[Service]] = lambda site: ()
     """Its services, in the order in which they are stepped."""
+    settings: Callable[[Site], Sequence[SettingSection]] = lambda site: ()
+    """What a manager may change on the dashboard."""
     reserved: tuple[str, ...] = ()
     """Further names that no device may have, beside those of its services."""
     documents: Mapping[str, Callable[[Path], str]] = {}

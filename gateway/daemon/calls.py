@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,9 @@ import msgspec
 from gateway.base.control import Handler
 from gateway.base.security import MAX_SECURITY_EVENTS, SECURITY_EVENTS, SecurityEvent
 from gateway.config import Mistakes
+from gateway.config.adoption import load_revision_text
 from gateway.config.capability import CORE_OWNER, check_unique
+from gateway.config.editing import Edit, edited
 from gateway.field.health import LiveReading
 from gateway.field.line import Line
 from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
@@ -36,6 +38,8 @@ CORE_CALLS = (
     "lines",
     "scan",
     "reload",
+    "edit",
+    "restore",
     "verdict",
     "still",
     "security",
@@ -185,6 +189,32 @@ class ControlCalls(Mapping[str, Handler]):
         reloader = self._gateway.reloader
         try:
             return await self._gateway.run_shielded(reloader.reload("console", returning=returning))
+        except Mistakes as wrong:
+            return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
+
+    async def _edit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Change values of the site file, for a `person` who saw the configuration of a `digest`."""
+        try:
+            edits = msgspec.convert(request.get("edits"), list[Edit])
+        except msgspec.ValidationError as error:
+            raise GatewayError("command-form", reason=error) from error
+        return await self._replace_text(request, lambda text: edited(text, edits))
+
+    async def _restore(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The site file of an earlier `revision` again."""
+        number = request.get("revision")
+        text = None
+        if isinstance(number, int):
+            text = await asyncio.to_thread(load_revision_text, self._gateway.site.journal.path, number)
+        if text is None:
+            raise GatewayError("revision-unknown", revision=number)
+        return await self._replace_text(request, lambda _: text)
+
+    async def _replace_text(self, request: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+        digest, person = str(request.get("digest")), str(request.get("person", ""))[:64]
+        reloader = self._gateway.reloader
+        try:
+            return await self._gateway.run_shielded(reloader.replace_text(digest, change, person))
         except Mistakes as wrong:
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 

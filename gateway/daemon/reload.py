@@ -7,6 +7,7 @@ before anything changes.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 import msgspec
 
 from gateway.base.failpoint import failpoint
+from gateway.base.files import rewrite
 from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
+from gateway.config.toml_text import read_text
 from gateway.journal import Journal
 from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision, sentence
 from gateway.services.configuration import Configuration, newest_revision
@@ -124,10 +127,50 @@ class Reloader:
     async def reload(self, by: str, *, returning: bool = True) -> dict[str, Any]:
         """Adopt the site file as it is now. Raises `Mistakes` or another `GatewayError`; then nothing has
         changed. Without `returning` there is no trial and no rollback."""
+        return await self._alone(by, functools.partial(self._load_and_adopt, by, returning))
+
+    async def replace_text(self, digest: str, change: Callable[[str], str], person: str) -> dict[str, Any]:
+        """Change the site file, and adopt it. `digest` is that of the configuration which the person saw.
+
+        Raises `Mistakes` or another `GatewayError`; then neither has changed. Nothing is changed either
+        when somebody has edited the file since it was adopted: they may not be ready.
+        """
+        rewrite_and_adopt = functools.partial(self._rewrite_and_adopt, digest, change, person)
+        return await self._alone("dashboard", rewrite_and_adopt)
+
+    async def _rewrite_and_adopt(
+        self, digest: str, change: Callable[[str], str], person: str
+    ) -> dict[str, Any]:
+        old = self.site
+        if digest != old.digest:
+            raise GatewayError("settings-outdated")
+        if await asyncio.to_thread(read_text, self._file) != old.sources[""]:
+            raise GatewayError("settings-edited", file=self._file)
+        text = change(old.sources[""])
+        # Also checks what needs a restart.
+        await asyncio.to_thread(load_site, self._file, saved_sources={**old.sources, "": text}, running=old)
+        try:
+            await asyncio.to_thread(rewrite, self._file, text)
+        except OSError as error:
+            raise GatewayError("settings-unwritable", file=self._file, reason=error) from error
+        try:
+            return await self._load_and_adopt("dashboard", returning=True, person=person)
+        except GatewayError:
+            await asyncio.to_thread(rewrite, self._file, old.sources[""])
+            raise
+
+    async def _alone(self, by: str, adopt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Adopt while no other adoption is under way, and log why one is refused."""
         try:
             if self._in_progress:
                 raise GatewayError("reload-under-way")
-            return await self._reload(by, returning)
+            self._in_progress = True
+            self.unproved = ()
+            self._trial_ended.clear()
+            try:
+                return await adopt()
+            finally:
+                self._in_progress = self.trial is not None
         except GatewayError as refused:
             mistakes = refused.mistakes if isinstance(refused, Mistakes) else ()
             for mistake in mistakes:
@@ -164,16 +207,7 @@ class Reloader:
             else {},
         }
 
-    async def _reload(self, by: str, returning: bool) -> dict[str, Any]:
-        self._in_progress = True
-        self.unproved = ()
-        self._trial_ended.clear()
-        try:
-            return await self._load_and_adopt(by, returning)
-        finally:
-            self._in_progress = self.trial is not None
-
-    async def _load_and_adopt(self, by: str, returning: bool) -> dict[str, Any]:
+    async def _load_and_adopt(self, by: str, returning: bool, person: str = "") -> dict[str, Any]:
         old = self.site
         new = await asyncio.to_thread(load_site, self._file, running=old)
         if new.digest == old.digest:
@@ -181,7 +215,8 @@ class Reloader:
             return {"revision": self.revision.number, "adopted": False, "changes": {}, "trial": 0}
         changes = adoption.changes_between(old, new)
         trial = self._trial(old, new, changes) if returning else None
-        adopted = self._make_adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
+        revision = self._next_revision(self.revision, new, by, changes, person)
+        adopted = self._make_adopted(revision, new, trial=trial)
         try:
             await asyncio.to_thread(adoption.save_adopted, old.journal.path, adopted)
         except OSError as error:
@@ -214,10 +249,10 @@ class Reloader:
         )  # fmt: skip
 
     def _next_revision(
-        self, last: Revision | None, site: Site, by: str, changes: ConfigurationChanges
+        self, last: Revision | None, site: Site, by: str, changes: ConfigurationChanges, person: str = ""
     ) -> Revision:
         number = last.number + 1 if last else 1
-        return Revision(number, site.digest, self._clock.now(), by, changes)
+        return Revision(number, site.digest, self._clock.now(), by, changes, person=person)
 
     def _make_adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)

@@ -15,6 +15,9 @@ from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 
+from .site_settings import PAGE as SETTINGS_PAGE
+from .site_settings import SettingsHandlers
+
 BusReports = tuple[BusReport, ...] | None
 
 
@@ -96,6 +99,13 @@ CORE: PagePart[None, BusReports] = PagePart(
         ),
         Page(name="sessions", title="dashboard.page-sessions", has_own_route=True),
         Page(
+            name=SETTINGS_PAGE,
+            title="dashboard.page-settings",
+            menu_order=70,
+            role=Role.MANAGER,
+            has_own_route=True,
+        ),
+        Page(
             name=KIOSK,
             title="dashboard.page-kiosk",
             regions=("status", "banners", "wall-tiles"),
@@ -105,4 +115,5 @@ CORE: PagePart[None, BusReports] = PagePart(
     frame_regions=("status", "banners"),
     tiles=(Tile("todo-tile", order=20),),
     requests=(OperateDevice,),
+    handlers=SettingsHandlers,
 )

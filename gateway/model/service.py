@@ -31,11 +31,13 @@ class Revision(msgspec.Struct, frozen=True):
     digest: str
     at: Stamp
     by: str
-    """`console`, `signal`, `start` or `rollback`."""
+    """`console`, `dashboard`, `signal`, `start` or `rollback`."""
     changes: dict[str, dict[str, list[str]]] = {}
     """`bus`, `device` and `uplink` to `added`, `removed` and `changed` to names; empty for the first."""
     silent: tuple[str, ...] = ()
     """The devices that stayed silent and so caused a `rollback`."""
+    person: str = ""
+    """Who changed it on the dashboard."""
 
 
 class ConfigurationAdopted(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from .access import SESSION_LIFETIME_S
 ANONYMOUS_PERSON = "dashboard"
 """The name of a person who logged in without a name."""
 MAX_BODY_BYTES = 65_536
-MAX_FORM_FIELDS = 32
+MAX_FORM_FIELDS = 128
 
 
 def is_same_origin(headers: Headers) -> bool:

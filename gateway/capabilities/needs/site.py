@@ -12,6 +12,8 @@ import msgspec
 from gateway.config.capability import Figure, SiteDraft, SiteSection
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized
+from gateway.config.settable import Setting, SettingGroup, SettingKind, SettingSection, number_setting
+from gateway.config.site import Site
 from gateway.model import Checks
 from gateway.words import LANGUAGES, translate
 
@@ -170,6 +172,33 @@ def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str
     return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
 
 
+def settings(site: Site) -> list[SettingSection]:
+    """How long needs are kept, how many there may be, and what those who handle them are called."""
+    reception = site.part(NeedsSite).reception
+    if reception is None:
+        return []
+    usual = Reception(categories={})
+    numbers = (
+        number_setting("keep_days", "needs-keep", 1, 3650, unit="days", default=f"{usual.keep_days:g}"),
+        number_setting(
+            "reopen_days", "needs-reopen", 0, 366, unit="days", default=f"{usual.reopen_days:g}"
+        ),
+        number_setting("most_open", "needs-most", 1, 5000, default=str(usual.most_open)),
+        number_setting("phone_per_hour", "needs-phone", 0, 1000, default=str(usual.phone_per_hour)),
+    )
+    titles = tuple(
+        Setting(key=(table, name), label=label, kind=SettingKind.TITLE)
+        for table, label, named in (
+            ("owners", "needs-owner", reception.owners),
+            ("referrals", "needs-referral", reception.referrals),
+        )
+        for name in named
+    )
+    return [
+        SettingSection(name="needs", groups=(SettingGroup(path=("needs",), settings=(*numbers, *titles)),))
+    ]
+
+
 SITE = SiteSection(
     tables=("needs",),
     read=read,
@@ -177,4 +206,5 @@ SITE = SiteSection(
     fixed=lambda part: {"needs": part.options},
     service_types=(Needs,),
     services=lambda site: [Needs(site.part(NeedsSite).reception)],
+    settings=settings,
 )

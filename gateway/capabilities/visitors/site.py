@@ -11,6 +11,7 @@ from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized, table_names
+from gateway.config.settable import SettingGroup, SettingSection, number_setting, title_setting
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Checks, Hazard, Point, Service
 from gateway.words import LANGUAGES, translate
@@ -30,6 +31,7 @@ from .services import (
 CROWD_HYSTERESIS = 0.05
 """The fraction of its limit by which a place must fall below it before it is no longer crowded."""
 MINUTES_PER_HOUR = 60
+MAX_PEOPLE = 99_999
 Text = str | dict[str, str]
 
 
@@ -192,6 +194,31 @@ def services(site: Site) -> list[Service]:
     return [Visitors(site.devices, layout, site.hours, local_time(site.centre.timezone))]
 
 
+def settings(site: Site) -> list[SettingSection]:
+    """Limits of the number of people, and the names of rooms and doors."""
+    layout = site.part(VisitorsSite).layout
+    most_minutes = 6 * MINUTES_PER_HOUR
+    people = number_setting("limit", "people-limit", 1, MAX_PEOPLE, unit="people")
+    own = SettingGroup(
+        path=("visitors",),
+        settings=(
+            people,
+            number_setting("settle", "visitors-settle", 0, most_minutes, unit="minutes", default="30"),
+            number_setting("grace", "visitors-grace", 0, most_minutes, unit="minutes", default="15"),
+        ),
+    )
+    rooms = tuple(
+        SettingGroup(path=("room", name), title=room.title, settings=(title_setting(), people))
+        for name, room in layout.rooms.items()
+    )
+    doors = tuple(
+        SettingGroup(path=("door", name), title=door.title, settings=(title_setting(),))
+        for name, door in layout.doors.items()
+    )
+    named = {"visitors": (own,), "rooms": rooms, "doors": doors}
+    return [SettingSection(name=name, groups=groups) for name, groups in named.items() if groups]
+
+
 SITE = SiteSection(
     tables=("visitors", "room", "door", "statistics"),
     read=read,
@@ -199,4 +226,5 @@ SITE = SiteSection(
     fixed=lambda part: {"statistics": part.statistics},
     service_types=(Visitors,),
     services=services,
+    settings=settings,
 )

@@ -33,3 +33,14 @@ def test_the_first_to_create_a_file_wins(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in path.parent.iterdir()] == ["token"]
+
+
+def test_a_rewritten_file_stays_its_owners(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text("old")
+    file.chmod(0o640)
+    files.rewrite(file, "新")
+    assert (file.read_text("utf-8"), file.stat().st_mode & 0o777) == ("新", 0o640)
+    with pytest.raises(OSError, match="missing"):
+        files.rewrite(tmp_path / "missing.toml", "x")
+    assert [each.name for each in tmp_path.iterdir()] == ["site.toml"]

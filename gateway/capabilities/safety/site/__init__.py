@@ -9,6 +9,7 @@ import msgspec
 from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.reading import TomlReader
+from gateway.config.settable import SettingSection
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Hazard, Service
 from gateway.words import preferred_language, translate
@@ -24,6 +25,7 @@ from ..services.supervision import Supervision
 from . import duties, escalation, rules
 from .duties import Duties, load_plan
 from .escalation import NotificationSettings
+from .settings import duty_sections, notification_sections, rule_sections
 
 __all__ = ["SITE", "Duties", "NotificationSettings", "SafetySite", "load_plan"]
 
@@ -96,6 +98,16 @@ def services(site: Site) -> list[Service]:
     ]
 
 
+def settings(site: Site) -> list[SettingSection]:
+    """What a manager may change."""
+    part = site.part(SafetySite)
+    return [
+        *notification_sections(part.notification),
+        *duty_sections(part.duties),
+        *rule_sections(site, part.rules),
+    ]
+
+
 def _check_plan(file: Path) -> str:
     plan = load_plan(file)
     lang = preferred_language()
@@ -116,6 +128,7 @@ SITE = SiteSection(
     },
     service_types=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings, ShiftLog, Escalation),
     services=services,
+    settings=settings,
     reserved=(OUTPUTS_DEVICE, "rule", "drill"),
     documents={"plan": _check_plan},
 )

@@ -74,7 +74,7 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     contacts: dict[str, Contact] = {}
     channels: dict[str, ConfiguredChannel] = {}
-    shifts: tuple[Shift, ...] = ()
+    shifts: dict[str, Shift] = {}
     plans: dict[Hazard, EscalationPlan] = {}
 
     @property
@@ -89,7 +89,7 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
             time = local(at)
-            now = (shift for shift in self.shifts if time is None or time in shift.hours)
+            now = (shift for shift in self.shifts.values() if time is None or time in shift.hours)
             return tuple(dict.fromkeys(name for shift in now for name in shift.contacts))
 
         return on_duty
@@ -116,7 +116,7 @@ def read_notification_settings(reader: TomlReader, data: Table) -> NotificationS
         for name, keys in _read_contacts(reader, data)
     }
     channels = dict(_read_channels(reader, data))
-    shifts = tuple(_read_shifts(reader, data, people))
+    shifts = dict(_read_shifts(reader, data, people))
     found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
     # Plans are checked against what is valid above; names that were reported there are skipped.
     plans = _read_plans(reader, data, found)
@@ -151,13 +151,15 @@ def _read_channels(reader: TomlReader, data: Table) -> Iterator[tuple[str, Confi
             yield name, ConfiguredChannel(channel, options)
 
 
-def _read_shifts(reader: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
+def _read_shifts(
+    reader: TomlReader, data: Table, people: Mapping[str, Contact]
+) -> Iterator[tuple[str, Shift]]:
     for name, table in reader.named_tables(data, "roster"):
         path = ("roster", name)
         contacts = _contact_names(reader, (*path, "contacts"), table.pop("contacts", None))
         _check_names(reader, (*path, "contacts"), contacts, people, data)
         if hours := reader.read_week(table, path):
-            yield Shift(contacts, hours)
+            yield name, Shift(contacts, hours)
 
 
 def _contact_names(reader: TomlReader, path: tuple[str, ...], names: Any) -> tuple[str, ...]:
@@ -221,9 +223,9 @@ def _check_plan(
         _check_names(reader, at, named, settings.contacts, data)
         _check_names(reader, (*at, "by"), step.by, settings.channels, data)
         if DUTY_RECIPIENT in step.tell:
-            named += [name for shift in settings.shifts for name in shift.contacts]
+            named += [name for shift in settings.shifts.values() for name in shift.contacts]
             named += keys.fallback
-            hole = first_uncovered_time(settings.shifts)
+            hole = first_uncovered_time(settings.shifts.values())
             if hole is not None and not keys.fallback:
                 reader.add_mistake(at, "roster-hole", number=number, hole=hole)
         channels = [settings.channels[name] for name in step.by if name in settings.channels]

@@ -117,7 +117,7 @@ def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
         .notification
     )
     assert set(telling.plans) == set(Hazard)
-    assert first_uncovered_time(telling.shifts) is None
+    assert first_uncovered_time(telling.shifts.values()) is None
 
 
 def test_a_site_may_tell_nobody(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""What a manager may change without an installer: the core's own settings, and the form of all others.
+
+The wiring (buses, drivers, addresses, models) is never among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from .fields import Table
+
+Path = tuple[str, ...]
+"""Names of tables, and a key. A number, as text, is a place in a list, from 0."""
+
+
+class SettingKind(StrEnum):
+    """How a value is entered."""
+
+    TEXT = "text"
+    TITLE = "title"
+    """Text by language."""
+    NUMBER = "number"
+    NAMES = "names"
+    """Some of the `choices`."""
+    WEEKLY = "weekly"
+    """Spans by weekday, and dates in `closed`, as keys of the group's own table."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a group."""
+
+    key: Path
+    """Below the group's path; empty for a `WEEKLY`."""
+    label: str
+    """In the table `setting` of the words."""
+    kind: SettingKind = SettingKind.TEXT
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+    default: str = ""
+    """What applies while the value is not in the file."""
+    choices: Mapping[str, Mapping[str, str]] = {}
+    """Names with their titles by language."""
+
+
+class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that are saved together: those of one thing, such as a room or a contact."""
+
+    path: Path
+    title: Mapping[str, str] = {}
+    """Of the thing, by language."""
+    settings: tuple[Setting, ...]
+    removable: bool = False
+    """Whether the thing itself may be removed."""
+
+
+class SettingSection(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of settings."""
+
+    name: str
+    """In the table `settings` of the words."""
+    groups: tuple[SettingGroup, ...]
+    new: SettingGroup | None = None
+    """For a further thing, whose name is to be added to the path."""
+
+    def group(self, path: Path) -> SettingGroup | None:
+        """The group at a path; that of a new thing too, if its name is free."""
+        found = next((group for group in self.groups if group.path == path), None)
+        if found or not (self.new and path[:-1] == self.new.path):
+            return found
+        return msgspec.structs.replace(self.new, path=path)
+
+
+def value_at(data: Table, path: Iterable[str]) -> Any:
+    """The value of a file; None if it is not there."""
+    found: Any = data
+    for name in path:
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def number_setting(name: str, label: str, least: float, most: float, **more: Any) -> Setting:
+    """A number at a key of the group's table."""
+    return Setting(key=(name,), label=label, kind=SettingKind.NUMBER, least=least, most=most, **more)
+
+
+def title_setting(name: str = "title", label: str = "title") -> Setting:
+    """Text by language at a key of the group's table."""
+    return Setting(key=(name,), label=label, kind=SettingKind.TITLE)
+
+
+WEEKLY_HOURS = Setting(key=(), label="week", kind=SettingKind.WEEKLY)

@@ -1,0 +1,293 @@
+"""The pages on which a manager changes the site file: every change is shown before it is saved."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+import tomllib
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.base import control
+from gateway.config import Mistakes, Site, load_site
+from gateway.config.adoption import changes_between, load_adopted, load_revision_text, load_sources
+from gateway.config.editing import Edit, edited
+from gateway.config.reading import NAME_PATTERN
+from gateway.config.settable import SettingGroup, SettingSection, value_at
+from gateway.config.site_settings import setting_sections
+from gateway.journal import JournalFailed, JournalReader
+from gateway.model import GatewayError, Revision
+from gateway.services.configuration import Configuration
+from gateway.web.part import PartHandlers
+from gateway.web.requests import read_form, request_language
+from gateway.web.roles import Role
+from gateway.words import error_summary, translate
+
+from .setting_forms import FieldError, edits_of, field_values
+
+PAGE = "settings"
+WIRING = {"bus", "uplink"}
+"""What an earlier version may change only for an installer; see `changes_between`."""
+GROUPS_PER_PAGE = 50
+CONTEXT_LINES = 2
+"""Lines shown around a change."""
+_DIFF_POSITION = re.compile(r"@@ -(\d+)")
+
+
+class AdoptedSite(msgspec.Struct, frozen=True):
+    """The configuration that runs, and the data of its site file."""
+
+    site: Site
+    text: str
+    data: dict[str, Any]
+    sections: tuple[SettingSection, ...]
+
+    def section(self, name: str) -> SettingSection | None:
+        return next((section for section in self.sections if section.name == name), None)
+
+
+class SettingsHandlers(PartHandlers):
+    """`/settings`, `/settings/<section>`, and the earlier configurations in `/settings/history`."""
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/settings", self._index),
+            Route("/settings/history", self._history),
+            Route("/settings/history/{number:int}", self._revision, methods=["GET", "POST"]),
+            Route("/settings/{section}", self._section_page, methods=["GET", "POST"]),
+        ]
+
+    async def _index(self, request: Request) -> Response:
+        adopted = await self._adopted()
+        return self._page(request, "settings.html", adopted)
+
+    async def _section_page(self, request: Request) -> Response:
+        adopted = await self._adopted()
+        section = adopted.section(request.path_params["section"]) if adopted else None
+        if adopted is None or section is None:
+            raise HTTPException(404)
+        if request.method == "POST":
+            return await self._change(request, adopted, section)
+        return self._section_response(request, adopted, section)
+
+    async def _change(self, request: Request, adopted: AdoptedSite, section: SettingSection) -> Response:
+        form = await _form(request)
+        path = tuple(form.get("group", "").split("."))
+        if "name" in form:
+            path = (*path, form["name"].strip().lower())
+            if not NAME_PATTERN.fullmatch(path[-1]) or value_at(adopted.data, path) is not None:
+                wrong = [FieldError("name", "name-wrong")]
+                return self._section_response(request, adopted, section, path[:-1], form, wrong)
+        group = section.group(path)
+        if group is None:
+            raise HTTPException(400)
+        if "remove" in form and group.removable:
+            edits, wrong = [Edit(path)], []
+        else:
+            edits, wrong = edits_of(group, adopted.data, form)
+        if wrong:
+            shown = path[:-1] if "name" in form else path
+            return self._section_response(request, adopted, section, shown, form, wrong)
+        if not edits:
+            return RedirectResponse(f"/settings/{section.name}?unchanged", 303)
+        text, problems = await self._try_out(request, adopted, edits)
+        if form.get("digest") == adopted.site.digest and not problems:
+            call = {"edits": [msgspec.structs.asdict(edit) for edit in edits]}
+            return await self._adopt(request, adopted, section.name, "edit", call)
+        kept = {name: value for name, value in form.items() if name != "digest"}
+        address = f"/settings/{section.name}"
+        return self._change_page(request, adopted, text, problems, kept, action=address, back=address)
+
+    async def _try_out(
+        self, request: Request, adopted: AdoptedSite, edits: list[Edit]
+    ) -> tuple[str, list[str]]:
+        """The site file with the edits, and what would be wrong with it, in words."""
+        try:
+            text = edited(adopted.text, edits)
+        except GatewayError as error:
+            return adopted.text, [error_summary(request_language(request), error.key, error.facts)]
+        return text, await self._problems(request, adopted, text)
+
+    async def _problems(self, request: Request, adopted: AdoptedSite, text: str) -> list[str]:
+        """What would be wrong with a site file, in words."""
+        try:
+            await asyncio.to_thread(self._site_of, adopted, text)
+        except Mistakes as mistakes:
+            lang = request_language(request)
+            return [mistake.text(lang) for mistake in mistakes.mistakes]
+        return []
+
+    def _site_of(self, adopted: AdoptedSite, text: str) -> Site:
+        """The site of another text of the file. Raises `Mistakes`."""
+        file = self._context.settings.file
+        assert file
+        return load_site(file, saved_sources={**adopted.site.sources, "": text}, running=adopted.site)
+
+    def _change_page(
+        self,
+        request: Request,
+        adopted: AdoptedSite,
+        text: str,
+        problems: list[str],
+        kept: dict[str, str],
+        **addresses: str,
+    ) -> Response:
+        """The differences, to be confirmed; or why they cannot be saved."""
+        return self._page(
+            request, "settings-change.html", adopted, 422 if problems else 200,
+            diff=changed_lines(adopted.text, text), problems=problems, kept=kept, **addresses,
+        )  # fmt: skip
+
+    async def _adopt(
+        self, request: Request, adopted: AdoptedSite, section: str, call: str, arguments: dict[str, Any]
+    ) -> Response:
+        """Have the daemon save it; then back to where one was, with what came of it."""
+        lang = request_language(request)
+        try:
+            answer = await control.call_daemon(
+                self._context.settings.control,
+                call,
+                digest=adopted.site.digest,
+                person=request.state.person,
+                **arguments,
+            )
+        except GatewayError as error:
+            problem = error_summary(lang, error.key, error.facts)
+            return self._page(
+                request, "settings-change.html", adopted, 409,
+                problems=[problem], diff=(), kept={}, action="", back=f"/settings/{section}",
+            )  # fmt: skip
+        if "mistakes" in answer:
+            raise HTTPException(409)
+        return RedirectResponse(f"/settings/{section}?done={answer['revision']}", 303)
+
+    async def _history(self, request: Request) -> Response:
+        adopted = await self._adopted()
+        return self._page(request, "settings-history.html", adopted, revisions=await self._revisions())
+
+    async def _revision(self, request: Request) -> Response:
+        adopted, number = await self._adopted(), request.path_params["number"]
+        journal = self._context.settings.journal
+        text = await asyncio.to_thread(load_revision_text, journal, number)
+        before = await asyncio.to_thread(load_revision_text, journal, number - 1)
+        if adopted is None or text is None:
+            raise HTTPException(404)
+        if request.method == "POST":
+            return await self._restore(request, adopted, number, text)
+        return self._page(
+            request, "settings-revision.html", adopted,
+            number=number, text=text, diff=None if before is None else changed_lines(before, text),
+            is_current=text == adopted.text,
+        )  # fmt: skip
+
+    async def _restore(self, request: Request, adopted: AdoptedSite, number: int, text: str) -> Response:
+        form, problems = await _form(request), await self._problems(request, adopted, text)
+        if not problems and not request.state.role.includes(Role.INSTALLER):
+            site = await asyncio.to_thread(self._site_of, adopted, text)
+            if changes_between(adopted.site, site).keys() & WIRING:
+                problems = [translate(request_language(request), "settings.wiring")]
+        if form.get("digest") == adopted.site.digest and not problems:
+            return await self._adopt(request, adopted, "history", "restore", {"revision": number})
+        address = f"/settings/history/{number}"
+        return self._change_page(request, adopted, text, problems, {}, action=address, back=address)
+
+    def _section_response(
+        self,
+        request: Request,
+        adopted: AdoptedSite,
+        section: SettingSection,
+        at: tuple[str, ...] = (),
+        form: dict[str, str] | None = None,
+        wrong: list[FieldError] | None = None,
+    ) -> Response:
+        """The forms of a section. `at`: of which group what was entered is shown again."""
+        words = request.query_params.get("q", "").strip().lower()
+        groups = [group for group in section.groups if _is_in_file(group, adopted.data)]
+        found = [group for group in groups if not words or words in _searched(group)]
+        forms = [
+            (group, form or {} if group.path == at else field_values(group, adopted.data))
+            for group in found[:GROUPS_PER_PAGE]
+        ]
+        return self._page(
+            request, "settings-section.html", adopted, 422 if wrong else 200,
+            section=section, forms=forms, more=len(found) - len(forms), searchable=len(groups) > 8,
+            q=words, at=at, given=form or {}, wrong={each.field: each for each in wrong or ()},
+        )  # fmt: skip
+
+    def _page(
+        self,
+        request: Request,
+        template: str,
+        adopted: AdoptedSite | None,
+        status: int = 200,
+        **facts: object,
+    ) -> Response:
+        query = request.query_params
+        return self._context.page_response(
+            request, PAGE, f"core/{template}", status,
+            adopted=adopted, done=query.get("done", ""), unchanged="unchanged" in query,
+            sections=_shown_sections(adopted) if adopted else (), **facts,
+        )  # fmt: skip
+
+    async def _adopted(self) -> AdoptedSite | None:
+        """What the gateway runs now; None while that is unknown."""
+        return await asyncio.to_thread(self._load)
+
+    def _load(self) -> AdoptedSite | None:
+        file, journal = self._context.settings.file, self._context.settings.journal
+        kept = load_adopted(file, journal) if file else None
+        site = load_sources(file, kept.sources) if file and kept else None
+        if site is None:
+            return None
+        text = site.sources[""]
+        return AdoptedSite(site, text, tomllib.loads(text), setting_sections(site))
+
+    async def _revisions(self) -> list[Revision]:
+        """Newest first; none while the journal cannot be read."""
+        try:
+            async with JournalReader.open(self._context.settings.journal) as reader:
+                rows = (await reader.service_rows(Configuration.name)).values()
+        except JournalFailed:
+            return []
+        found = (msgspec.msgpack.decode(row, type=Revision) for row in rows)
+        return sorted(found, key=lambda revision: -revision.number)
+
+
+def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
+    """What differs, line by line: `+`, `-` or ` ` for what is around, `@` with a number for a jump."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=CONTEXT_LINES)
+    found = []
+    for line in list(lines)[2:]:
+        position = _DIFF_POSITION.match(line)
+        found.append(("@", position[1]) if position else (line[0], line[1:]))
+    return found
+
+
+def _shown_sections(adopted: AdoptedSite) -> list[SettingSection]:
+    return [
+        section
+        for section in adopted.sections
+        if section.new or any(_is_in_file(group, adopted.data) for group in section.groups)
+    ]
+
+
+def _is_in_file(group: SettingGroup, data: dict[str, Any]) -> bool:
+    """Whether it is in the file, or may be added: a thing with a name is the installer's to add."""
+    return len(group.path) == 1 or value_at(data, group.path) is not None
+
+
+def _searched(group: SettingGroup) -> str:
+    return " ".join((*group.path, *group.title.values())).lower()
+
+
+async def _form(request: Request) -> dict[str, str]:
+    try:
+        return await read_form(request)
+    except ValueError as error:
+        raise HTTPException(400) from error

@@ -1,0 +1,217 @@
+"""Changing the site file on the dashboard: a real daemon, a real dashboard, and the file between them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from gateway.base import control
+from gateway.config import load_site
+from gateway.config.adoption import load_adopted
+from gateway.dashboard import settings_of
+from gateway.dashboard.site_settings import changed_lines
+from gateway.web.passwords import hash_password
+from gateway.web.people import Person, people_file, write_people
+from gateway.web.roles import Role
+from tests.gateway.daemon.test_reload_live import House
+from tests.gateway.dashboard_fixtures import KEY, Served
+from tests.gateway.simulate.conftest import eventually
+
+SITE = """
+[bus.a]
+driver = "modbus"
+url = "tcp://127.0.0.1:1"
+timeout = 0.2
+
+# 东门边上
+[device.smoke]
+profile = "smoke/generic-rs485"
+bus = "a"
+unit = 1
+
+[visitors]
+limit = 300
+
+[contact.wang]
+title = { zh = "王主任", en = "Ms Wang" }
+phone = "+8613800138000"
+
+[roster.day]
+contacts = ["wang"]
+mon-sun = "00:00-24:00"
+"""
+
+
+class Centre:
+    """A gateway and its dashboard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.house = House(folder)
+        self.house.write(SITE)
+        key = folder / "access.key"
+        key.write_text(KEY)
+        key.chmod(0o600)
+        self.house.start()
+        site = load_site(self.house.file)
+        people = {"duty": Person(Role.DUTY, hash_password("duty-password-1"))}
+        write_people(people_file(site.dashboard.access), people)
+        settings = settings_of(site, self.house.file)
+        self.served = Served(settings)
+        self.journal = site.journal.path
+        self.cookie = self.served.cookie()
+
+    def text(self) -> str:
+        return self.house.file.read_text("utf-8")
+
+    @property
+    def digest(self) -> str:
+        adopted = load_adopted(self.house.file, self.journal)
+        assert adopted
+        return adopted.revision.digest
+
+    def get(self, path: str) -> tuple[int, str]:
+        status, _, text = self.served.ask("GET", path, cookie=self.cookie)
+        return status, text
+
+    def post(self, path: str, **fields: str) -> tuple[int, str, str]:
+        """Status, where to go next, and the page."""
+        status, headers, text = self.served.ask("POST", path, urlencode(fields), self.cookie)
+        return status, headers.get("location", ""), text
+
+    def end(self) -> None:
+        self.served.end()
+        self.house.end()
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    centre = Centre(tmp_path)
+    yield centre
+    centre.end()
+
+
+def phone(text: str) -> Any:
+    return tomllib.loads(text)["contact"]["wang"]["phone"]
+
+
+def test_a_change_is_shown_then_saved_and_can_be_undone(centre: Centre) -> None:
+    before = centre.text()
+    fields = {"group": "contact.wang", "v0.zh": "王主任", "v0.en": "Ms Wang", "v1": "+8613900139000"}
+    status, _, page = centre.post("/settings/contacts", **fields)
+    assert status == 200
+    assert "- phone = &#34;+8613800138000&#34;" in page
+    assert "+ phone = &#34;+8613900139000&#34;" in page
+    assert centre.text() == before
+
+    given = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page))
+    status, location, _ = centre.post("/settings/contacts", **given)
+    assert (status, location) == (303, "/settings/contacts?done=2")
+    assert centre.text() == before.replace("13800138000", "13900139000")
+    assert centre.house.config()["revision"] == 2
+    assert "王芳" in centre.get("/settings/history")[1]
+    assert "13900139000" in centre.get("/settings/contacts")[1]
+
+    assert "+ phone = &#34;+8613900139000&#34;" in centre.get("/settings/history/2")[1]
+    status, _, page = centre.post("/settings/history/1")
+    assert "+ phone = &#34;+8613800138000&#34;" in page
+    assert centre.post("/settings/history/1", digest=centre.digest)[:2] == (303, "/settings/history?done=3")
+    assert centre.text() == before
+
+
+def test_what_would_be_wrong_is_not_saved(centre: Centre) -> None:
+    """Neither what a field refuses, nor what only the whole site shows."""
+    before = centre.text()
+    status, _, page = centre.post("/settings/visitors", group="visitors", v0="-3")
+    assert status == 422
+    assert 'value="-3"' in page
+    # Nobody would be on duty then.
+    status, _, page = centre.post("/settings/rosters", group="roster.day", **{"v0.wang": ""})
+    assert status == 422
+    assert "site.toml:" in page
+    digest = centre.digest
+    status, _, page = centre.post("/settings/rosters", group="roster.day", digest=digest, **{"v0.wang": ""})
+    assert status == 422
+    assert centre.text() == before
+
+
+def test_only_settings_are_changed_here(centre: Centre) -> None:
+    before, digest = centre.text(), centre.digest
+    for group in ("bus.a", "device.smoke.unit", "site", "", "contact", "../etc"):
+        assert centre.post("/settings/contacts", group=group, digest=digest, v0="x")[0] == 400, group
+    for name in ("wang", "Bad Name", "a/b", "", "x" * 64):
+        fields = {"group": "contact", "name": name or " ", "v1": "123"}
+        assert centre.post("/settings/contacts", digest=digest, **fields)[0] == 422, name
+    assert centre.get("/settings/no-such-section")[0] == 404
+    assert centre.get("/settings/history/99")[0] == 404
+    assert centre.text() == before
+
+
+def test_two_people_do_not_overwrite_each_other(centre: Centre) -> None:
+    digest = centre.digest
+    assert centre.post("/settings/visitors", group="visitors", digest=digest, v0="200")[0] == 303
+    fields = {"group": "contact.wang", "v0.zh": "王主任", "v0.en": "Ms Wang", "v1": "110"}
+    # What the second person saw is shown again, with what the first has done.
+    status, _, _ = centre.post("/settings/contacts", digest=digest, **fields)
+    assert status == 200
+    assert phone(centre.text()) == "+8613800138000"
+
+
+def test_an_edit_by_hand_is_not_lost(centre: Centre) -> None:
+    mine = centre.text().replace("limit = 300", "limit = 250 # 春节")
+    centre.house.file.write_text(mine, "utf-8")
+    fields = {"group": "contact.wang", "v0.zh": "王主任", "v0.en": "Ms Wang", "v1": "110"}
+    status, _, page = centre.post("/settings/contacts", digest=centre.digest, **fields)
+    assert status == 409
+    assert "linli reload" in page
+    assert centre.text() == mine
+
+
+def test_a_contact_comes_and_goes(centre: Centre) -> None:
+    fields = {"group": "contact", "name": "li", "v0.zh": "李", "v1": "119"}
+    assert centre.post("/settings/contacts", digest=centre.digest, **fields)[0] == 303
+    assert tomllib.loads(centre.text())["contact"]["li"] == {"title": {"zh": "李"}, "phone": "119"}
+    gone = {"group": "contact.li", "remove": "1"}
+    assert centre.post("/settings/contacts", digest=centre.digest, **gone)[0] == 303
+    assert "li" not in tomllib.loads(centre.text())["contact"]
+    assert "# 东门边上\n[device.smoke]" in centre.text()
+
+
+def test_settings_are_for_managers(centre: Centre) -> None:
+    form = urlencode({"name": "duty", "key": "duty-password-1"})
+    _, headers, _ = centre.served.ask("POST", "/login", form)
+    cookie = headers["set-cookie"].partition(";")[0]
+    for method, path in (
+        ("GET", "/settings"),
+        ("GET", "/settings/contacts"),
+        ("POST", "/settings/contacts"),
+    ):
+        assert centre.served.ask(method, path, cookie=cookie)[0] == 403
+    assert "/settings" not in centre.served.ask("GET", "/", cookie=cookie)[2]
+
+
+def test_differences() -> None:
+    assert changed_lines("a\nb\n", "a\nb\n") == []
+    assert changed_lines("a\nb\n", "a\nc\n") == [("@", "1"), (" ", "a"), ("-", "b"), ("+", "c")]
+
+
+def test_wiring_is_not_undone_by_a_manager(centre: Centre) -> None:
+    text = centre.text().replace("timeout = 0.2", "timeout = 0.3")
+    centre.house.file.write_text(text, "utf-8")
+    asyncio.run(control.call_daemon(centre.house.folder / "control.sock", "reload", returning=False))
+    eventually(lambda: centre.house.config()["revision"] == 2)
+    people = {"chief": Person(Role.MANAGER, hash_password("chief-password-1"))}
+    write_people(people_file(centre.house.folder / "access.key"), people)
+    form = urlencode({"name": "chief", "key": "chief-password-1"})
+    _, headers, _ = centre.served.ask("POST", "/login", form)
+    cookie, fields = headers["set-cookie"].partition(";")[0], urlencode({"digest": centre.digest})
+    assert centre.served.ask("POST", "/settings/history/1", fields, cookie)[0] == 422
+    assert centre.text() == text
+    assert centre.post("/settings/history/1", digest=centre.digest)[0] == 303
+    assert "timeout = 0.2" in centre.text()
