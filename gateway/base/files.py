@@ -23,8 +23,12 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def rewrite(path: Path, text: str) -> None:
-    """Replace the content of a file that belongs to somebody: it keeps its owner, group and mode. Raises
-    `OSError`."""
+    """Replace the content of a file that belongs to somebody: it keeps its owner, group and mode. A new
+    one is created, with its folder. Raises `OSError`."""
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, text.encode())
+        return
     before = path.stat()
     draft = path.with_name(path.name + ".new")
     try:

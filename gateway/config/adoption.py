@@ -105,12 +105,13 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
     """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
-    save_revision_text(journal, adopted.revision.number, adopted.sources[""])
     write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
+    if load_revision_text(journal, adopted.revision.number) != adopted.sources[""]:
+        _save_revision_text(journal, adopted.revision.number, adopted.sources[""])
 
 
-def save_revision_text(journal: Path, number: int, text: str) -> None:
-    """Store the site file of a revision, and remove those that are too old. Raises `OSError`."""
+def _save_revision_text(journal: Path, number: int, text: str) -> None:
+    """Store the site file of a revision, and remove those that are too old."""
     folder = _revisions_folder(journal)
     folder.mkdir(mode=0o700, exist_ok=True)
     write_durably(folder / f"{number}.toml", text.encode())

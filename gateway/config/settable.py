@@ -51,11 +51,21 @@ class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that are saved together: those of one thing, such as a room or a contact."""
 
     path: Path
+    source: str = ""
+    """The file, as in `Site.sources`: the site file, or one in a folder beside it (`plans/fire`)."""
     title: Mapping[str, str] = {}
     """Of the thing, by language."""
     settings: tuple[Setting, ...]
     removable: bool = False
     """Whether the thing itself may be removed."""
+    test_call: str = ""
+    """The daemon's call that sends a test message to the `contact` with the group's name. It answers, for
+    each of the `channels`, what went wrong."""
+
+    @property
+    def id(self) -> str:
+        """Identifies the group within its section."""
+        return ".".join(self.path) or self.source
 
 
 class SettingSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,12 +77,9 @@ class SettingSection(msgspec.Struct, frozen=True, kw_only=True):
     new: SettingGroup | None = None
     """For a further thing, whose name is to be added to the path."""
 
-    def group(self, path: Path) -> SettingGroup | None:
-        """The group at a path; that of a new thing too, if its name is free."""
-        found = next((group for group in self.groups if group.path == path), None)
-        if found or not (self.new and path[:-1] == self.new.path):
-            return found
-        return msgspec.structs.replace(self.new, path=path)
+    def group(self, group_id: str) -> SettingGroup | None:
+        """The group of an id."""
+        return next((group for group in self.groups if group.id == group_id), None)
 
 
 def value_at(data: Table, path: Iterable[str]) -> Any:

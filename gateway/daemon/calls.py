@@ -193,7 +193,8 @@ class ControlCalls(Mapping[str, Handler]):
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
     async def _edit(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Change values of the site file, for a `person` who saw the configuration of a `digest`."""
+        """Change values of the site file, or of another `source`, for a `person` who saw the configuration
+        of a `digest`."""
         try:
             edits = msgspec.convert(request.get("edits"), list[Edit])
         except msgspec.ValidationError as error:
@@ -211,10 +212,11 @@ class ControlCalls(Mapping[str, Handler]):
         return await self._replace_text(request, lambda _: text)
 
     async def _replace_text(self, request: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-        digest, person = str(request.get("digest")), str(request.get("person", ""))[:64]
+        digest, source = str(request.get("digest")), str(request.get("source", ""))
+        person = str(request.get("person", ""))[:64]
         reloader = self._gateway.reloader
         try:
-            return await self._gateway.run_shielded(reloader.replace_text(digest, change, person))
+            return await self._gateway.run_shielded(reloader.replace_text(digest, source, change, person))
         except Mistakes as wrong:
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 

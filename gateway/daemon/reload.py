@@ -20,7 +20,6 @@ from gateway.base.files import rewrite
 from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
-from gateway.config.toml_text import read_text
 from gateway.journal import Journal
 from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision, sentence
 from gateway.services.configuration import Configuration, newest_revision
@@ -129,35 +128,51 @@ class Reloader:
         changed. Without `returning` there is no trial and no rollback."""
         return await self._alone(by, functools.partial(self._load_and_adopt, by, returning))
 
-    async def replace_text(self, digest: str, change: Callable[[str], str], person: str) -> dict[str, Any]:
-        """Change the site file, and adopt it. `digest` is that of the configuration which the person saw.
+    async def replace_text(
+        self, digest: str, source: str, change: Callable[[str], str], person: str
+    ) -> dict[str, Any]:
+        """Change one of the `Site.sources`, and adopt the result. `digest` is that of the configuration
+        which the person saw.
 
         Raises `Mistakes` or another `GatewayError`; then neither has changed. Nothing is changed either
-        when somebody has edited the file since it was adopted: they may not be ready.
+        when somebody has edited a file since it was adopted: they may not be ready.
         """
-        rewrite_and_adopt = functools.partial(self._rewrite_and_adopt, digest, change, person)
+        rewrite_and_adopt = functools.partial(self._rewrite_and_adopt, digest, source, change, person)
         return await self._alone("dashboard", rewrite_and_adopt)
 
     async def _rewrite_and_adopt(
-        self, digest: str, change: Callable[[str], str], person: str
+        self, digest: str, source: str, change: Callable[[str], str], person: str
     ) -> dict[str, Any]:
         old = self.site
-        if digest != old.digest:
+        if digest != old.digest or source not in old.sources:
             raise GatewayError("settings-outdated")
-        if await asyncio.to_thread(read_text, self._file) != old.sources[""]:
+        if not await asyncio.to_thread(self._is_unedited):
             raise GatewayError("settings-edited", file=self._file)
-        text = change(old.sources[""])
+        text = change(old.sources[source])
         # Also checks what needs a restart.
-        await asyncio.to_thread(load_site, self._file, saved_sources={**old.sources, "": text}, running=old)
+        sources = {**old.sources, source: text}
+        await asyncio.to_thread(load_site, self._file, saved_sources=sources, running=old)
+        file = self._file.parent / f"{source}.toml" if source else self._file
+        existed = file.exists()
         try:
-            await asyncio.to_thread(rewrite, self._file, text)
+            await asyncio.to_thread(rewrite, file, text)
         except OSError as error:
-            raise GatewayError("settings-unwritable", file=self._file, reason=error) from error
+            raise GatewayError("settings-unwritable", file=file, reason=error) from error
         try:
             return await self._load_and_adopt("dashboard", returning=True, person=person)
         except GatewayError:
-            await asyncio.to_thread(rewrite, self._file, old.sources[""])
+            if existed:
+                await asyncio.to_thread(rewrite, file, old.sources[source])
+            else:
+                file.unlink()  # What the distribution says applies again.
             raise
+
+    def _is_unedited(self) -> bool:
+        """Whether the files still say what was adopted."""
+        try:
+            return load_site(self._file).digest == self.site.digest
+        except Mistakes:
+            return False
 
     async def _alone(self, by: str, adopt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """Adopt while no other adoption is under way, and log why one is refused."""

@@ -35,21 +35,38 @@ PAGE = "settings"
 WIRING = {"bus", "uplink"}
 """What an earlier version may change only for an installer; see `changes_between`."""
 GROUPS_PER_PAGE = 50
+TEST_TIMEOUT_S = 60.0
 CONTEXT_LINES = 2
 """Lines shown around a change."""
 _DIFF_POSITION = re.compile(r"@@ -(\d+)")
 
 
 class AdoptedSite(msgspec.Struct, frozen=True):
-    """The configuration that runs, and the data of its site file."""
+    """The configuration that runs, and the data of its files."""
 
     site: Site
-    text: str
-    data: dict[str, Any]
-    sections: tuple[SettingSection, ...]
+    _data: dict[str, dict[str, Any]]
+    _sections: tuple[SettingSection, ...]
+
+    @property
+    def text(self) -> str:
+        """That of the site file."""
+        return self.site.sources[""]
+
+    def data(self, group: SettingGroup) -> dict[str, Any]:
+        """That of the file with the group."""
+        return self._data[group.source]
+
+    def has(self, group: SettingGroup) -> bool:
+        """Whether it is in its file, or may be added: a thing with a name is the installer's to add."""
+        return len(group.path) < 2 or value_at(self.data(group), group.path) is not None
+
+    def shown_sections(self) -> list[SettingSection]:
+        """Those with anything to change."""
+        return [each for each in self._sections if each.new or any(map(self.has, each.groups))]
 
     def section(self, name: str) -> SettingSection | None:
-        return next((section for section in self.sections if section.name == name), None)
+        return next((section for section in self._sections if section.name == name), None)
 
 
 class SettingsHandlers(PartHandlers):
@@ -78,62 +95,74 @@ class SettingsHandlers(PartHandlers):
 
     async def _change(self, request: Request, adopted: AdoptedSite, section: SettingSection) -> Response:
         form = await _form(request)
-        path = tuple(form.get("group", "").split("."))
-        if "name" in form:
-            path = (*path, form["name"].strip().lower())
-            if not NAME_PATTERN.fullmatch(path[-1]) or value_at(adopted.data, path) is not None:
-                wrong = [FieldError("name", "name-wrong")]
-                return self._section_response(request, adopted, section, path[:-1], form, wrong)
-        group = section.group(path)
-        if group is None:
+        shown = form.get("group", "")
+        group = section.new if "name" in form else section.group(shown)
+        if group is None or group.id != shown:
             raise HTTPException(400)
+        if "name" in form:
+            name = form["name"].strip().lower()
+            group = msgspec.structs.replace(group, path=(*group.path, name))
+            if not NAME_PATTERN.fullmatch(name) or value_at(adopted.data(group), group.path) is not None:
+                wrong = [FieldError("name", "name-wrong")]
+                return self._section_response(request, adopted, section, shown, form, wrong)
+        elif "test" in form and group.test_call:
+            return await self._send_test(request, adopted, section, group)
         if "remove" in form and group.removable:
-            edits, wrong = [Edit(path)], []
+            edits, wrong = [Edit(group.path)], []
         else:
-            edits, wrong = edits_of(group, adopted.data, form)
+            edits, wrong = edits_of(group, adopted.data(group), form)
         if wrong:
-            shown = path[:-1] if "name" in form else path
             return self._section_response(request, adopted, section, shown, form, wrong)
         if not edits:
             return RedirectResponse(f"/settings/{section.name}?unchanged", 303)
-        text, problems = await self._try_out(request, adopted, edits)
+        before = adopted.site.sources[group.source]
+        try:
+            text = edited(before, edits)
+            problems = await self._problems(request, adopted, text, group.source)
+        except GatewayError as error:
+            text, problems = before, [error_summary(request_language(request), error.key, error.facts)]
         if form.get("digest") == adopted.site.digest and not problems:
-            call = {"edits": [msgspec.structs.asdict(edit) for edit in edits]}
+            call = {"edits": [msgspec.structs.asdict(edit) for edit in edits], "source": group.source}
             return await self._adopt(request, adopted, section.name, "edit", call)
         kept = {name: value for name, value in form.items() if name != "digest"}
-        address = f"/settings/{section.name}"
-        return self._change_page(request, adopted, text, problems, kept, action=address, back=address)
+        address, diff = f"/settings/{section.name}", changed_lines(before, text)
+        return self._change_page(request, adopted, diff, problems, kept, action=address, back=address)
 
-    async def _try_out(
-        self, request: Request, adopted: AdoptedSite, edits: list[Edit]
-    ) -> tuple[str, list[str]]:
-        """The site file with the edits, and what would be wrong with it, in words."""
+    async def _send_test(
+        self, request: Request, adopted: AdoptedSite, section: SettingSection, group: SettingGroup
+    ) -> Response:
+        """Send a test message to a contact; the page says what each channel answered."""
         try:
-            text = edited(adopted.text, edits)
+            answer = await control.call_daemon(
+                self._context.settings.control, group.test_call, TEST_TIMEOUT_S, contact=group.path[-1]
+            )
+            sent = answer["channels"]
         except GatewayError as error:
-            return adopted.text, [error_summary(request_language(request), error.key, error.facts)]
-        return text, await self._problems(request, adopted, text)
+            sent = {"": error_summary(request_language(request), error.key, error.facts)}
+        return self._section_response(request, adopted, section, sent=sent, at=group.id)
 
-    async def _problems(self, request: Request, adopted: AdoptedSite, text: str) -> list[str]:
-        """What would be wrong with a site file, in words."""
+    async def _problems(
+        self, request: Request, adopted: AdoptedSite, text: str, source: str = ""
+    ) -> list[str]:
+        """What would be wrong with another text of a source, in words."""
         try:
-            await asyncio.to_thread(self._site_of, adopted, text)
+            await asyncio.to_thread(self._site_of, adopted, text, source)
         except Mistakes as mistakes:
             lang = request_language(request)
             return [mistake.text(lang) for mistake in mistakes.mistakes]
         return []
 
-    def _site_of(self, adopted: AdoptedSite, text: str) -> Site:
-        """The site of another text of the file. Raises `Mistakes`."""
+    def _site_of(self, adopted: AdoptedSite, text: str, source: str = "") -> Site:
+        """The site with another text of a source. Raises `Mistakes`."""
         file = self._context.settings.file
         assert file
-        return load_site(file, saved_sources={**adopted.site.sources, "": text}, running=adopted.site)
+        return load_site(file, saved_sources={**adopted.site.sources, source: text}, running=adopted.site)
 
     def _change_page(
         self,
         request: Request,
         adopted: AdoptedSite,
-        text: str,
+        diff: list[tuple[str, str]],
         problems: list[str],
         kept: dict[str, str],
         **addresses: str,
@@ -141,7 +170,7 @@ class SettingsHandlers(PartHandlers):
         """The differences, to be confirmed; or why they cannot be saved."""
         return self._page(
             request, "settings-change.html", adopted, 422 if problems else 200,
-            diff=changed_lines(adopted.text, text), problems=problems, kept=kept, **addresses,
+            diff=diff, problems=problems, kept=kept, **addresses,
         )  # fmt: skip
 
     async def _adopt(
@@ -195,29 +224,32 @@ class SettingsHandlers(PartHandlers):
         if form.get("digest") == adopted.site.digest and not problems:
             return await self._adopt(request, adopted, "history", "restore", {"revision": number})
         address = f"/settings/history/{number}"
-        return self._change_page(request, adopted, text, problems, {}, action=address, back=address)
+        diff = changed_lines(adopted.text, text)
+        return self._change_page(request, adopted, diff, problems, {}, action=address, back=address)
 
     def _section_response(
         self,
         request: Request,
         adopted: AdoptedSite,
         section: SettingSection,
-        at: tuple[str, ...] = (),
+        at: str = "",
         form: dict[str, str] | None = None,
         wrong: list[FieldError] | None = None,
+        sent: dict[str, str] | None = None,
     ) -> Response:
-        """The forms of a section. `at`: of which group what was entered is shown again."""
+        """The forms of a section. `at`: the group to which the rest belongs: what was entered, what is
+        wrong, or how a test went."""
         words = request.query_params.get("q", "").strip().lower()
-        groups = [group for group in section.groups if _is_in_file(group, adopted.data)]
+        groups = [group for group in section.groups if adopted.has(group)]
         found = [group for group in groups if not words or words in _searched(group)]
         forms = [
-            (group, form or {} if group.path == at else field_values(group, adopted.data))
+            (group, form if form and group.id == at else field_values(group, adopted.data(group)))
             for group in found[:GROUPS_PER_PAGE]
         ]
         return self._page(
             request, "settings-section.html", adopted, 422 if wrong else 200,
             section=section, forms=forms, more=len(found) - len(forms), searchable=len(groups) > 8,
-            q=words, at=at, given=form or {}, wrong={each.field: each for each in wrong or ()},
+            q=words, at=at, given=form or {}, wrong={each.field: each for each in wrong or ()}, sent=sent,
         )  # fmt: skip
 
     def _page(
@@ -232,7 +264,7 @@ class SettingsHandlers(PartHandlers):
         return self._context.page_response(
             request, PAGE, f"core/{template}", status,
             adopted=adopted, done=query.get("done", ""), unchanged="unchanged" in query,
-            sections=_shown_sections(adopted) if adopted else (), **facts,
+            sections=adopted.shown_sections() if adopted else (), **facts,
         )  # fmt: skip
 
     async def _adopted(self) -> AdoptedSite | None:
@@ -245,8 +277,8 @@ class SettingsHandlers(PartHandlers):
         site = load_sources(file, kept.sources) if file and kept else None
         if site is None:
             return None
-        text = site.sources[""]
-        return AdoptedSite(site, text, tomllib.loads(text), setting_sections(site))
+        data = {source: tomllib.loads(text) for source, text in site.sources.items()}
+        return AdoptedSite(site, data, setting_sections(site))
 
     async def _revisions(self) -> list[Revision]:
         """Newest first; none while the journal cannot be read."""
@@ -267,19 +299,6 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
         position = _DIFF_POSITION.match(line)
         found.append(("@", position[1]) if position else (line[0], line[1:]))
     return found
-
-
-def _shown_sections(adopted: AdoptedSite) -> list[SettingSection]:
-    return [
-        section
-        for section in adopted.sections
-        if section.new or any(_is_in_file(group, adopted.data) for group in section.groups)
-    ]
-
-
-def _is_in_file(group: SettingGroup, data: dict[str, Any]) -> bool:
-    """Whether it is in the file, or may be added: a thing with a name is the installer's to add."""
-    return len(group.path) == 1 or value_at(data, group.path) is not None
 
 
 def _searched(group: SettingGroup) -> str:

@@ -41,6 +41,8 @@ def test_a_rewritten_file_stays_its_owners(tmp_path: Path) -> None:
     file.chmod(0o640)
     files.rewrite(file, "新")
     assert (file.read_text("utf-8"), file.stat().st_mode & 0o777) == ("新", 0o640)
-    with pytest.raises(OSError, match="missing"):
-        files.rewrite(tmp_path / "missing.toml", "x")
-    assert [each.name for each in tmp_path.iterdir()] == ["site.toml"]
+    files.rewrite(tmp_path / "plans" / "fire.toml", "x")
+    assert (tmp_path / "plans" / "fire.toml").read_text() == "x"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["plans", "site.toml"]
+    with pytest.raises(FileExistsError):
+        files.rewrite(tmp_path / "site.toml" / "fire.toml", "x")

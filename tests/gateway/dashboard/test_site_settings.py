@@ -13,16 +13,18 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.base import control
+from gateway.capabilities.safety.site import SafetySite
 from gateway.config import load_site
 from gateway.config.adoption import load_adopted
 from gateway.dashboard import settings_of
 from gateway.dashboard.site_settings import changed_lines
+from gateway.model import Hazard
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
 from gateway.web.roles import Role
 from tests.gateway.daemon.test_reload_live import House
 from tests.gateway.dashboard_fixtures import KEY, Served
-from tests.gateway.simulate.conftest import eventually
+from tests.ports import free_port
 
 SITE = """
 [bus.a]
@@ -84,6 +86,12 @@ class Centre:
         """Status, where to go next, and the page."""
         status, headers, text = self.served.ask("POST", path, urlencode(fields), self.cookie)
         return status, headers.get("location", ""), text
+
+    def reload(self) -> None:
+        """As `linli reload` does it."""
+        call = control.call_daemon(self.house.folder / "control.sock", "reload", returning=False)
+        answer = asyncio.run(call)
+        assert answer["adopted"], answer
 
     def end(self) -> None:
         self.served.end()
@@ -201,11 +209,39 @@ def test_differences() -> None:
     assert changed_lines("a\nb\n", "a\nc\n") == [("@", "1"), (" ", "a"), ("-", "b"), ("+", "c")]
 
 
+def test_a_plan_is_approved_in_a_file_of_the_centres_own(centre: Centre) -> None:
+    folder = centre.house.folder / "plans"
+    assert not folder.exists()
+    fields = {"group": "plans/fire", "v0": "王芳 2026-11-30", "digest": centre.digest}
+    assert centre.post("/settings/plans", **fields)[0] == 303
+    plan = tomllib.loads((folder / "fire.toml").read_text("utf-8"))
+    assert plan["approved"] == "王芳 2026-11-30"
+    assert len(plan["step"]) > 3
+    assert [file.name for file in folder.iterdir()] == ["fire.toml"]
+    site = load_site(centre.house.file)
+    assert site.part(SafetySite).duties.plans[Hazard.FIRE].approved == "王芳 2026-11-30"
+    assert centre.house.config()["revision"] == 2
+
+
+def test_a_contact_is_told_whether_messages_arrive(centre: Centre) -> None:
+    assert 'name="test"' not in centre.get("/settings/contacts")[1]
+    secret = centre.house.folder / "secret"
+    secret.write_text("a-secret-of-the-hook")
+    secret.chmod(0o600)
+    hook = f'\n[channel.hook]\ntype = "webhook"\nurl = "https://127.0.0.1:{free_port()}/"\n'
+    text = f'{centre.text()}{hook}secret_file = "{secret}"\n'
+    centre.house.file.write_text(text, "utf-8")
+    centre.reload()
+    assert 'name="test"' in centre.get("/settings/contacts")[1]
+    status, _, page = centre.post("/settings/contacts", group="contact.wang", test="1")
+    assert status == 200
+    assert re.search(r'class="problem">hook · [^<]+<', page)
+
+
 def test_wiring_is_not_undone_by_a_manager(centre: Centre) -> None:
     text = centre.text().replace("timeout = 0.2", "timeout = 0.3")
     centre.house.file.write_text(text, "utf-8")
-    asyncio.run(control.call_daemon(centre.house.folder / "control.sock", "reload", returning=False))
-    eventually(lambda: centre.house.config()["revision"] == 2)
+    centre.reload()
     people = {"chief": Person(Role.MANAGER, hash_password("chief-password-1"))}
     write_people(people_file(centre.house.folder / "access.key"), people)
     form = urlencode({"name": "chief", "key": "chief-password-1"})

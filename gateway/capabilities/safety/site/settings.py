@@ -19,7 +19,7 @@ from gateway.model import Point
 from ..services.alarms import Rule
 from ..services.findings import CLOSE_WITHIN_HOURS
 from ..services.supervision import TEST_INTERVAL_DAYS
-from .duties import MAX_INTERVAL_DAYS, Duties
+from .duties import MAX_INTERVAL_DAYS, PLAN_SOURCE_PREFIX, Duties
 from .escalation import NotificationSettings
 from .rules import MAX_DELAY_S
 
@@ -35,7 +35,13 @@ def notification_sections(part: NotificationSettings) -> Iterator[SettingSection
     yield SettingSection(
         name="contacts",
         groups=tuple(
-            SettingGroup(path=("contact", name), title=each.title, settings=contact, removable=True)
+            SettingGroup(
+                path=("contact", name),
+                title=each.title,
+                settings=contact,
+                removable=True,
+                test_call="notify-test" if part.channels else "",
+            )
             for name, each in part.contacts.items()
         ),
         new=SettingGroup(path=("contact",), settings=contact, removable=True),
@@ -93,6 +99,20 @@ def duty_sections(part: Duties) -> Iterator[SettingSection]:
                 for name, each in part.patrols.items()
             ),
         )
+
+
+def plan_sections(part: Duties) -> Iterator[SettingSection]:
+    """Who has approved the emergency plans."""
+    approved = Setting(key=("approved",), label="plan-approved")
+    yield SettingSection(
+        name="plans",
+        groups=tuple(
+            SettingGroup(
+                path=(), source=f"{PLAN_SOURCE_PREFIX}{hazard}", title=plan.title, settings=(approved,)
+            )
+            for hazard, plan in part.plans.items()
+        ),
+    )
 
 
 def rule_sections(site: Site, rules: Mapping[str, Rule]) -> Iterator[SettingSection]:
