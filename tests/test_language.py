@@ -39,7 +39,8 @@ NAMES = frozenset(
 TYPED = frozenset(
     WORD.findall(
         """linli sudo sha256sum gpioinfo bluetooth gpio zh en true false nan inf y ack reset is default
-        overhead oblique mon sun people add remove sessions revoke display duty manager installer CAPABILITY"""
+        overhead oblique mon sun people add remove sessions revoke display duty manager installer
+        CAPABILITY"""
     )
 )
 """What a person types beside the keys of files and the commands: programs, values, answers."""
