@@ -90,16 +90,19 @@ def number_in_text(text: str) -> int | float | None:
     None for any other text."""
     text = text.strip()
     if _NUMBER.fullmatch(text):
-        is_integer = text.lstrip("+-").isdecimal() and len(text) <= MAX_INTEGER_DIGITS
-        return int(text) if is_integer else float(text)
+        return _integer(text) if text.lstrip("+-").isdecimal() else float(text)
     return math.nan if _NO_NUMBER.fullmatch(text) else None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
 
 
 def _parse_text(text: str) -> Raw:
     try:
         if len(text) > MAX_REPAIRED_CHARACTERS:
             return msgspec.json.decode(text)
-        return json.loads(_TOKENS.sub(_as_json, text), strict=False, parse_int=number_in_text)
+        return json.loads(_TOKENS.sub(_as_json, text), strict=False, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise _not_json(error.doc, error.pos) from error
     except ValueError as error:
@@ -112,23 +115,24 @@ def _parse_text(text: str) -> Raw:
 
 def _as_json(token: re.Match[str]) -> str:
     """A token, as JSON has it."""
-    if token["trailing"]:
-        return ""
-    if token["empty"]:
-        return ":null"
-    return _string_as_json(token["string"]) if token["string"] else _word_as_json(token["word"])
+    text = token[0]
+    if token.lastgroup == "word":
+        return _word_as_json(text)
+    if token.lastgroup == "string":
+        return _string_as_json(text)
+    return "" if token.lastgroup == "trailing" else ":null"
 
 
 def _word_as_json(text: str) -> str:
     if _JSON_NUMBER.fullmatch(text):
         return text
-    if text.lower() in _CONSTANTS:
-        return _CONSTANTS[text.lower()]
+    if constant := _CONSTANTS.get(text.lower()):
+        return constant
     number = number_in_text(text)
     if number is not None:
-        return json.dumps(number)
+        return str(number) if math.isfinite(number) else "NaN"
     is_word = text.isprintable() and text[0] != "<" and "\N{REPLACEMENT CHARACTER}" not in text
-    return json.dumps(text, ensure_ascii=False) if is_word else text
+    return msgspec.json.encode(text).decode() if is_word else text
 
 
 def _string_as_json(text: str) -> str:

@@ -37,7 +37,7 @@ from gateway.wire.codec import convert_values
 from gateway.wire.json_text import MAX_OBJECTS
 from gateway.wire.readings import has_values
 from gateway.words import LANGUAGES, translate
-from tests.turns import allowed_s, watched_turns
+from tests.turns import share_of_allowed, watched_turns
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
 TOKEN, OTHER = "correct-horse-battery", "another-long-token"
@@ -456,10 +456,11 @@ async def test_who_is_refused_is_told_once_for_each_address(
         "push-token": {"address": "127.0.0.1", "device": "east", "count": 3},
         "push-path": {"address": "127.0.0.1", "path": "/west/…", "known": known, "count": 3},
     }
-    assert SECURITY_LOG.take(every=True) == [
+    recorded = {msgspec.structs.replace(event, seconds=0) for event in SECURITY_LOG.take(every=True)}
+    assert recorded == {
         SecurityEvent("push-token", "127.0.0.1", "", "east", 3, 0),
         SecurityEvent("push-path", "127.0.0.1", "", "", 3, 0),
-    ]
+    }
     assert len(caplog.records) == 2
     for language in LANGUAGES:
         for key, facts in found.items():
@@ -471,10 +472,15 @@ async def test_the_readings_of_one_message_do_not_hold_the_loop(tmp_path: Path) 
     many = [{**LINES, "records": records(*range(700), fw=3)}]
     body = msgspec.json.encode({"logics_data": {"logics": many}})
     async with running(tmp_path, door("/lines", profile="xovis-push")) as site:
-        with watched_turns() as turns:
-            assert await site.post("/lines", body, bearer(TOKEN)) == 200
-        assert len(site.heard) == 700
-        assert turns.longest_s < allowed_s()
+
+        async def longest_turn_s() -> float:
+            site.heard.clear()
+            with watched_turns() as turns:
+                assert await site.post("/lines", body, bearer(TOKEN)) == 200
+            assert len(site.heard) == 700
+            return turns.longest_s
+
+        assert await share_of_allowed(longest_turn_s) < 1
 
 
 async def test_a_flood_of_one_device_delays_no_other(site: Site) -> None:
