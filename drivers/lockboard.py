@@ -79,6 +79,49 @@ class BoardStatus(msgspec.Struct, frozen=True):
     items: LockFlags
 
 
+def _unpack_bits(data: bytes) -> LockFlags:
+    """A bit for each lock, the lowest first."""
+    return tuple(bool(byte >> bit & 1) for byte in data for bit in range(8))
+
+
+def _unpack_bytes(data: bytes) -> LockFlags:
+    """A byte for each lock."""
+    return tuple(None if state == UNKNOWN_STATE else bool(state) for state in data)
+
+
+class StatusReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The shape of a status reply: which of its bytes are fixed, and where it has which flags."""
+
+    start: bytes
+    length: int = 0
+    """Its bytes; 0 if its fifth byte tells them."""
+    board: int
+    """The byte with the board's number."""
+    board_shift: int = 0
+    """The number is above so many bits."""
+    fixed: Mapping[int, bytes]
+    """By their place, the values that these bytes may have."""
+    doors: slice
+    items: slice = slice(0)
+    count: int | None = None
+    """The byte with the number of bytes in `doors`."""
+    unpack: Callable[[bytes], LockFlags] = _unpack_bits
+
+    def parse(self, frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
+        """Doors and items of a complete frame with a right checksum, if it is that board's status."""
+        body = frame[:-1]
+        if len(body) <= max(self.board, self.count or 0, *self.fixed):
+            return None
+        if body[self.board] >> self.board_shift != board:
+            return None
+        if any(body[place] not in values for place, values in self.fixed.items()):
+            return None
+        doors = body[self.doors]
+        if self.count is not None and len(doors) != body[self.count]:
+            return None
+        return self.unpack(doors), self.unpack(body[self.items])
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The frames of one family of boards. Locks count from 1 here."""
 
@@ -86,18 +129,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     max_boards: int
     """On one line; they count from 0."""
     max_locks: int
-    reply_start: bytes
-    """How a status reply begins."""
-    reply_bytes: int
-    """Its length; 0 if its fifth byte tells it."""
     checksum: Callable[[bytes], int]
     """Of all bytes before the last."""
     status_request: Callable[[int], bytes]
     """Board to the request for its status, without the checksum."""
     open_request: Callable[[int, int], bytes]
     """Board and lock to the request to open, without the checksum."""
-    parse_flags: Callable[[bytes, int], tuple[LockFlags, LockFlags] | None]
-    """Doors and items of a complete frame with a right checksum, if it is that board's status."""
+    status_reply: StatusReply
 
     def add_checksum(self, body: bytes) -> bytes:
         """A frame with its checksum."""
@@ -112,109 +150,92 @@ def _xor_checksum(data: bytes) -> int:
     return functools.reduce(operator.xor, data, 0)
 
 
-def _unpack_bits(data: bytes) -> LockFlags:
-    return tuple(bool(byte >> bit & 1) for byte in data for bit in range(8))
-
-
-def _parse_cu16_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if frame[1] >> 4 != board or frame[2] not in (0x35, 0x36) or frame[7] != 0x03:
-        return None
-    return _unpack_bits(frame[3:5]), _unpack_bits(frame[5:7])
-
-
-def _parse_cu48b_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if frame[1] != board or frame[3] != 0x75 or frame[16] != 0x03:
-        return None
-    return _unpack_bits(frame[4:10]), _unpack_bits(frame[10:16])
-
-
-def _parse_xor24_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if frame[1] != board or frame[5] != 0x33:
-        return None
-    return _unpack_bits(frame[4:1:-1]), ()
-
-
-def _parse_wkly_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if len(frame) < 10 or frame[5:8] != bytes((board, 0x84, 0)) or len(frame) != 10 + frame[8]:
-        return None
-    return tuple(None if state == UNKNOWN_STATE else bool(state) for state in frame[9:-1]), ()
-
-
-def _parse_winnsen_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if frame[2] not in (0x82, 0xA2) or frame[3] != board:
-        return None
-    return _unpack_bits(frame[4:6]), ()
-
-
 DIALECTS = {
     "cu16": Dialect(
         baud=19200,
         max_boards=16,
         max_locks=16,
-        reply_start=b"\x02",
-        reply_bytes=9,
         checksum=_sum_checksum,
         status_request=lambda board: bytes((0x02, board << 4, 0x30, 0x03)),
         open_request=lambda board, lock: bytes((0x02, board << 4 | lock - 1, 0x31, 0x03)),
-        parse_flags=_parse_cu16_status,
+        status_reply=StatusReply(
+            start=b"\x02",
+            length=9,
+            board=1,
+            board_shift=4,
+            fixed={2: b"\x35\x36", 7: b"\x03"},
+            doors=slice(3, 5),
+            items=slice(5, 7),
+        ),
     ),
     "cu48b": Dialect(
         baud=19200,
         max_boards=256,
         max_locks=48,
-        reply_start=b"\x02",
-        reply_bytes=18,
         checksum=_sum_checksum,
         status_request=lambda board: bytes((0x02, board, 0, 0x60, 0x03)),
         open_request=lambda board, lock: bytes((0x02, board, lock - 1, 0x61, 0x03)),
-        parse_flags=_parse_cu48b_status,
+        status_reply=StatusReply(
+            start=b"\x02",
+            length=18,
+            board=1,
+            fixed={3: b"\x75", 16: b"\x03"},
+            doors=slice(4, 10),
+            items=slice(10, 16),
+        ),
     ),
     "xor24": Dialect(
         baud=9600,
         max_boards=256,
         max_locks=24,
-        reply_start=b"\x80",
-        reply_bytes=7,
         checksum=_xor_checksum,
         status_request=lambda board: bytes((0x80, board, 0, 0x33)),
         open_request=lambda board, lock: bytes((0x8A, board, lock, 0x11)),
-        parse_flags=_parse_xor24_status,
+        status_reply=StatusReply(
+            start=b"\x80", length=7, board=1, fixed={5: b"\x33"}, doors=slice(4, 1, -1)
+        ),
     ),
     "wkly": Dialect(
         baud=9600,
         max_boards=256,
         max_locks=245,
-        reply_start=WKLY_START,
-        reply_bytes=0,
         checksum=_xor_checksum,
         status_request=lambda board: WKLY_START + bytes((8, board, 0x84)),
         open_request=lambda board, lock: WKLY_START + bytes((9, board, 0x82, lock)),
-        parse_flags=_parse_wkly_status,
+        status_reply=StatusReply(
+            start=WKLY_START,
+            board=5,
+            fixed={6: b"\x84", 7: b"\x00"},
+            count=8,
+            doors=slice(9, None),
+            unpack=_unpack_bytes,
+        ),
     ),
     "winnsen": Dialect(
         baud=9600,
         max_boards=256,
         max_locks=16,
-        reply_start=b"\x90\x07",
-        reply_bytes=7,
         checksum=lambda _: WINNSEN_END,
         status_request=lambda board: bytes((0x90, 7, 0x02, board, 0xFF, 0xFF)),
         open_request=lambda board, lock: bytes((0x90, 6, 0x05, board, lock)),
-        parse_flags=_parse_winnsen_status,
+        status_reply=StatusReply(
+            start=b"\x90\x07", length=7, board=3, fixed={2: b"\x82\xa2"}, doors=slice(4, 6)
+        ),
     ),
 }
 
 
 def find_reply(dialect: Dialect, data: bytes, board: int) -> BoardStatus | None:
     """The first valid status reply of that board in what was received."""
-    start = data.find(dialect.reply_start)
+    reply = dialect.status_reply
+    start = data.find(reply.start)
     while start >= 0:
-        size = dialect.reply_bytes or int.from_bytes(data[start + 4 : start + 5])
-        frame = data[start : start + size]
-        whole = frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1])
-        if whole and (flags := dialect.parse_flags(frame, board)):
+        length = reply.length or int.from_bytes(data[start + 4 : start + 5])
+        frame = data[start : start + length]
+        whole = frame and len(frame) == length and frame[-1] == dialect.checksum(frame[:-1])
+        if whole and (flags := reply.parse(frame, board)):
             return BoardStatus(frame, *flags)
-        start = data.find(dialect.reply_start, start + 1)
+        start = data.find(reply.start, start + 1)
     return None
 
 

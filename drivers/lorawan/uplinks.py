@@ -50,14 +50,17 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     """Where a server's messages have what matters: paths of keys. The first that leads somewhere counts."""
 
     dev_eui: str
-    data: str
-    port: str
-    counter: str
+    data: str = "data"
+    is_hexadecimal: bool = False
+    """The data, which are in base64 otherwise."""
+    port: str = "port"
+    counter: str = "fcnt"
+    received: tuple[str, ...]
+    event_id: tuple[str, ...] = ()
+    """By default the time at which the network received it."""
     signs_of_life: tuple[str, ...] = ()
     """Objects one of which a message of the device has; without any, the server speaks of itself."""
     dev_addr: str = ""
-    event_id: tuple[str, ...] = ()
-    received: tuple[str, ...] = ()
     device_name: str = ""
     device_profile: str = ""
 
@@ -65,23 +68,21 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 FORMS = (
     Form(
         dev_eui="deviceInfo.devEui",
-        data="data",
         port="fPort",
         counter="fCnt",
-        dev_addr="devAddr",
-        event_id=("deduplicationId",),
         received=("time",),
+        event_id=("deduplicationId",),
+        dev_addr="devAddr",
         device_name="deviceInfo.deviceName",
         device_profile="deviceInfo.deviceProfileName",
     ),
     Form(
         dev_eui="devEUI",
-        data="data",
         port="fPort",
         counter="fCnt",
-        dev_addr="devAddr",
-        event_id=("rxInfo.0.uplinkID", "time", "rxInfo.0.time"),
         received=("publishedAt", "time", "rxInfo.0.time"),
+        event_id=("rxInfo.0.uplinkID", "time", "rxInfo.0.time"),
+        dev_addr="devAddr",
         device_name="deviceName",
         device_profile="deviceProfileName",
     ),
@@ -90,53 +91,33 @@ FORMS = (
         data="uplink_message.frm_payload",
         port="uplink_message.f_port",
         counter="uplink_message.f_cnt",
+        received=("received_at",),
         signs_of_life=("uplink_message", "join_accept", "downlink_ack", "downlink_nack"),
         dev_addr="end_device_ids.dev_addr",
-        event_id=("received_at",),
-        received=("received_at",),
         device_name="end_device_ids.device_id",
         device_profile="uplink_message.version_ids.model_id",
     ),
     Form(
         dev_eui="DevEUI_uplink.DevEUI",
         data="DevEUI_uplink.payload_hex",
+        is_hexadecimal=True,
         port="DevEUI_uplink.FPort",
         counter="DevEUI_uplink.FCntUp",
-        dev_addr="DevEUI_uplink.DevAddr",
-        event_id=("DevEUI_uplink.Time",),
         received=("DevEUI_uplink.Time",),
+        dev_addr="DevEUI_uplink.DevAddr",
         device_name="DevEUI_uplink.CustomerData.name",
     ),
-    Form(
-        dev_eui="EUI",
-        data="data",
-        port="port",
-        counter="fcnt",
-        signs_of_life=("data",),
-        event_id=("ts",),
-        received=("ts",),
-    ),
-    Form(
-        dev_eui="deveui",
-        data="data",
-        port="port",
-        counter="fcnt",
-        event_id=("time",),
-        received=("time",),
-    ),
+    Form(dev_eui="EUI", is_hexadecimal=True, received=("ts",), signs_of_life=("data",)),
+    Form(dev_eui="deveui", received=("time",)),
     Form(
         dev_eui="dev_eui",
         data="payload",
-        port="port",
-        counter="fcnt",
-        dev_addr="devaddr",
-        event_id=("uuid",),
         received=("reported_at",),
+        event_id=("uuid",),
+        dev_addr="devaddr",
         device_name="name",
     ),
 )
-HEXADECIMAL = ("DevEUI_uplink.DevEUI", "EUI")
-"""The forms, by their DevEUI, whose data are in hexadecimal; those of the others are in base64."""
 
 
 def parse_uplink(payload: bytes) -> NetworkUplink | None:
@@ -160,10 +141,10 @@ def parse_uplink(payload: bytes) -> NetworkUplink | None:
     return NetworkUplink(
         dev_eui=parse_eui(_text(message, form.dev_eui)),
         port=port if 0 <= port < 256 else 0,
-        data=_data(value_at(message, form.data), is_hex=form.dev_eui in HEXADECIMAL),
+        data=_data(value_at(message, form.data), form.is_hexadecimal),
         counter=_number(message, form.counter),
         dev_addr=_text(message, form.dev_addr)[:MAX_ID_CHARACTERS],
-        event_id=_text(message, *form.event_id)[:MAX_ID_CHARACTERS],
+        event_id=_text(message, *(form.event_id or form.received))[:MAX_ID_CHARACTERS],
         received=_text(message, *form.received)[:MAX_ID_CHARACTERS],
         device_name=_text(message, form.device_name)[:MAX_NAME_CHARACTERS],
         device_profile=_text(message, form.device_profile)[:MAX_NAME_CHARACTERS],
@@ -201,7 +182,7 @@ def _number(message: Raw, path: str) -> int:
     return int(text)
 
 
-def _data(value: Value | None, is_hex: bool) -> bytes:
+def _data(value: Value | None, is_hexadecimal: bool) -> bytes:
     """The bytes of the payload; none if there are none. Raises `ReadFailed`."""
     try:
         if value is None:
@@ -209,7 +190,7 @@ def _data(value: Value | None, is_hex: bool) -> bytes:
         elif not isinstance(value, str):
             raise ValueError(value)
         else:
-            data = bytes.fromhex(value) if is_hex else base64.b64decode(value, validate=True)
+            data = bytes.fromhex(value) if is_hexadecimal else base64.b64decode(value, validate=True)
     except (ValueError, binascii.Error) as error:
         raise ReadFailed("not-uplink", reason=f"data = {str(value)[:MAX_ID_CHARACTERS]}") from error
     if len(data) > MAX_PAYLOAD_BYTES:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -181,11 +182,17 @@ def test_do_says_when_a_device_can_do_nothing_itself(running: Centre, lang: str,
 )
 def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lang: str, said: str) -> None:
     eventually(lambda: running.witness.latest("locker-1").get("quality") == "good")
-    site = running.daemon.site
+    site, began = running.daemon.site, time.monotonic_ns()
     done = linli("do", "locker-1", "open", "lock=3", "--yes", "--config", site, lang=lang)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == said
-    eventually(lambda: running.sim.state()["lockers"][2]["open"])
+    # By now somebody may have shut it again.
+    eventually(
+        lambda: any(
+            entry["mono"] > began and entry["data"]["values"]["door.3"]
+            for entry in running.witness.find("locker-1", "telemetry", quality="good")
+        )
+    )
     *_, order = eventually(
         lambda: running.witness.find(
             "locker-1", "event", action="open", status="accepted", origin="console"
