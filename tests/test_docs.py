@@ -74,6 +74,7 @@ def fetch(port: int, key: str, path: str) -> str:
         return str(answer.read().decode())
 
 
+@pytest.mark.timeout(3 * START_TIMEOUT_S)
 def test_the_capability_of_the_manual_works(tmp_path: Path) -> None:
     manual = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     tree = tmp_path / "tree"

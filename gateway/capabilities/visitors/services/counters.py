@@ -40,6 +40,9 @@ MAX_REMEMBERED_TOTALS = 48
 MAX_LINES = 32
 """Of one counter. More are no lines, but numbers that are new each time."""
 FIRST_CHANNEL = "1"
+CONTRADICTION, MIN_CONTRADICTIONS, MAX_CONTRADICTIONS = 8, 12, 24
+"""A reading that contradicts the others weighs as much as so many consistent ones. From MIN_CONTRADICTIONS
+on, more than one counter reports as this one."""
 
 
 class UnconfirmedTotal(msgspec.Struct, frozen=True, array_like=True):
@@ -81,6 +84,8 @@ class CountedLine(msgspec.Struct, frozen=True, array_like=True):
     measured_at_ms: int | None = None
     unconfirmed: UnconfirmedTotal | None = None
     first_total: tuple[int | None, int | None] = (None, None)
+    contradictions: int = 0
+    last_period: tuple[Interval, InOutCount] | None = None
 
 
 class Counter(
@@ -106,6 +111,10 @@ class Counter(
     measured_at_ms: int | None = None
     """When `total` was measured, by the counter's own clock, in Unix milliseconds."""
     unconfirmed: UnconfirmedTotal | None = None
+    contradictions: int = 0
+    """How much its latest readings contradict each other, as those of several counters would."""
+    last_period: tuple[Interval, InOutCount] | None = None
+    """The period that was counted last, in Unix seconds, and its counts."""
     counted_intervals_s: tuple[Interval, ...] = ()
     """The times whose periods have been counted, in Unix seconds."""
     future_intervals_s: tuple[Interval, ...] = ()
@@ -230,6 +239,13 @@ def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Co
             if line.total is not None or line.first_total != (None, None)
         },
     )
+
+
+def with_consistency(counter: Counter, *, is_consistent: bool) -> Counter:
+    """The counter after a reading that is consistent with the others, or contradicts them."""
+    change = -1 if is_consistent else CONTRADICTION
+    contradictions = min(MAX_CONTRADICTIONS, max(0, counter.contradictions + change))
+    return msgspec.structs.replace(counter, contradictions=contradictions)
 
 
 def with_line_of(sample: Sample, counter: Counter) -> Counter | None:

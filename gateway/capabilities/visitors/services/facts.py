@@ -43,8 +43,9 @@ def crossing(
 def coverage(counter: str, at: Stamp, why: str) -> Fact:
     """`coverage`: a counter has become trustworthy (`{covered: true, why: ""}`), or is no longer:
     `offline`, `invalid` (by its own report: tampered with, not calibrated), `implausible` (an unconfirmed
-    jump), `clock` (the times of its periods are wrong) or `unreadable` (its reports cannot be read). It
-    holds until the counter's next one; a counter without any has never reported."""
+    jump), `mixed` (its readings are those of several counters), `clock` (the times of its periods are
+    wrong) or `unreadable` (its reports cannot be read). It holds until the counter's next one; a counter
+    without any has never reported."""
     return Fact(Lane.EVENT, counter, "coverage", at, {"covered": not why, "why": why})
 
 

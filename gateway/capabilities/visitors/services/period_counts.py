@@ -22,6 +22,7 @@ from .counters import (
     max_plausible_count,
     not_counted,
     time_value,
+    with_consistency,
 )
 
 MAX_PERIOD_S = 86_400
@@ -61,11 +62,15 @@ def read_period(
     known = counter.future_intervals_s if clock_is_fast else counter.counted_intervals_s
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP_DIVISOR > seconds:
+        last_span, last_counts = counter.last_period or (None, None)
+        if span == last_span and (came, left) != last_counts:
+            counter = with_consistency(counter, is_consistent=False)
         return _counted_already(counter, sample, properties, seconds, overlap)
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
         return not_counted(counter, sample, "clock")
     updated = msgspec.structs.replace(
-        counter,
+        with_consistency(counter, is_consistent=True),
+        last_period=(span, (came, left)),
         total=None,
         recent_totals=(),
         totals_before_restart=(),

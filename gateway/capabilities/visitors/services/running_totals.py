@@ -29,6 +29,7 @@ from .counters import (
     count_value,
     max_plausible_count,
     time_value,
+    with_consistency,
     with_trusted_total,
 )
 
@@ -114,13 +115,22 @@ class _TotalEvaluation:
         )
         if passed is None or max(passed) > (0 if self._may_predate_restart(totals, passed) else max_count):
             return self._evaluate_unconfirmed(totals)
+        counter = _replace(self._with_consistency(), unconfirmed=None)
         if not any(passed):
-            return CounterReading(
-                counter if counter.unconfirmed is None else _replace(counter, unconfirmed=None)
-            )
+            return CounterReading(counter)
         return CounterReading(
             with_trusted_total(counter, totals, self._sample), _passed_since(self._last_read, at, passed)
         )
+
+    def _with_consistency(self) -> Counter:
+        """The counter, now that its trusted total goes on: what is unconfirmed is of another count, unless
+        the counter once had that total."""
+        counter, unconfirmed = self._counter, self._counter.unconfirmed
+        paths = counter.totals_before_restart, counter.recent_totals
+        is_consistent = unconfirmed is None or any(
+            self._was_passed_through(path, unconfirmed.last) for path in paths
+        )
+        return with_consistency(counter, is_consistent=is_consistent)
 
     def _passed_if_consistent(
         self, before: InOutCount, totals: InOutCount, since: Stamp

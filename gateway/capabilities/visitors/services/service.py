@@ -28,6 +28,7 @@ from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
 from .counters import (
     DESCRIBING_POINTS,
+    MIN_CONTRADICTIONS,
     PERIOD_POINTS,
     TOTAL_POINTS,
     Counter,
@@ -192,6 +193,12 @@ class Visitors(Service):
         return reading
 
     def _evaluate_counts(self, counter: Counter, sample: Sample) -> CounterReading | None:
+        reading = self._evaluate_line(counter, sample)
+        if reading is None or reading.counter.contradictions < MIN_CONTRADICTIONS:
+            return reading
+        return reading._replace(why="mixed")
+
+    def _evaluate_line(self, counter: Counter, sample: Sample) -> CounterReading | None:
         if has_impossible_total(sample):
             return CounterReading(counter, why="implausible")
         own = with_line_of(sample, counter)

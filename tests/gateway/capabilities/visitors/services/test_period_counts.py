@@ -166,6 +166,26 @@ def test_the_same_period_of_several_channels_or_sensors_is_counted_for_each(poin
     assert centre.now()[:2] == (24, 24)
 
 
+def test_several_counters_that_report_the_same_periods_as_one_are_not_covered() -> None:
+    """Nothing in their messages tells them apart: of each period only the first count is counted."""
+    centre = begun()
+
+    def report(number: int, *counts: int) -> str | None:
+        since = MORNING + 900 * number
+        for came in counts:
+            centre.period(since + 950, since, since + 900, came, 0)
+        return centre.row().why
+
+    assert report(0, 3, 3) == ""
+    assert [report(number, 3, 3) for number in range(1, 5)] == [""] * 4
+    assert report(5, 3, 4) == ""
+    assert [report(number, 3, 4) for number in range(6, 10)] == ["mixed"] * 4
+    centre.reboot()
+    assert report(10, 3, 4) == "mixed"
+    assert report(22, 3) == "mixed"
+    assert [report(number, 3) for number in range(23, 40)][-1] == ""
+
+
 def test_line_numbers_that_are_new_each_time_are_not_counted_for_ever() -> None:
     centre = begun()
     for number in range(100):

@@ -1,3 +1,4 @@
+import random
 from collections.abc import Iterable
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.capabilities.visitors.services.counters import (
 from gateway.capabilities.visitors.services.running_totals import passed_between
 from gateway.model import ClockQuality, Sample, Stamp
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, iso, told, wall
+from tests.gateway.capabilities.visitors.services.simulator import Habits, passages, totals
 from tests.gateway.services.kit import kinds
 
 WIDE = 1 << 32
@@ -578,6 +580,54 @@ def test_a_message_that_says_only_which_channel_it_is_of_is_unreadable() -> None
     missing = {"in": "missing", "out": "missing"}
     facts = centre.step(Sample("d", at(60), {"channel": 2, "time": iso(60)}, missing))
     assert told(facts, "coverage") == [{"covered": False, "why": "unreadable"}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "in_turn"),
+    [
+        ((0, 0), (0, 0), True),
+        ((100, 90), (110, 95), True),
+        ((100, 90), (5000, 4800), True),
+        ((0, 0), (300, 280), True),
+        ((0, 0), (300, 280), False),
+        ((100, 90), (5000, 4800), False),
+    ],
+)
+def test_two_counters_that_report_as_one_are_soon_not_covered(
+    first: InOutCount, second: InOutCount, in_turn: bool
+) -> None:
+    """Nothing in their messages tells them apart."""
+    dice = random.Random(7)
+    centre, counters = Centre(every=60), [list(first), list(second)]
+    whys: list[str | None] = []
+    for number in range(600):
+        which = number % 2 if in_turn else dice.randrange(2)
+        counters[which][dice.randrange(2)] += dice.randrange(2)
+        if number == 300:
+            centre.reboot()
+        facts = centre.says(30 * number, *counters[which])
+        whys.append(centre.row().why)
+        assert len(told(facts, "coverage")) == (whys[-1:] != whys[-2:-1])
+    assert whys.count("") < 60
+    assert whys[-100:] == ["mixed"] * 100
+    for number in range(600, 700):
+        counters[0][0] += 1
+        centre.says(30 * number, *counters[0])
+    assert centre.row().why == ""
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        Habits(every=30, begins=900, lost=0.1, twice=0.2, late=0.2),
+        Habits(every=30, begins=900, lost=0.1, twice=0.2, late=0.2, away=6, kept=True, timed=True),
+        Habits(every=60, begins=900, twice=0.2, late=0.1, restarts=6),
+    ],
+)
+def test_totals_that_come_late_or_twice_are_not_those_of_two_counters(habits: Habits) -> None:
+    centre = Centre(every=habits.every)
+    for sample in totals(passages(1, 400), habits, 1).samples:
+        assert all(body["why"] != "mixed" for body in told(centre.step(sample), "coverage"))
 
 
 def test_numbers_that_are_new_each_time_are_no_lines() -> None:
