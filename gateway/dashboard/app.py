@@ -52,6 +52,7 @@ from gateway.words import LANGUAGES, error_summary, translate
 from .accounts import SIGN_STATUS, Accounts
 from .follower import Follower
 from .parts import Part, static_folders, template_folders
+from .phone_app import OPEN_PATHS, PhoneApp
 
 HEARTBEAT_INTERVAL_S = 3.0
 """After this time without a change an event stream sends a heartbeat; a page that hears none for 8 s says
@@ -66,11 +67,12 @@ COMMAND_LIFETIME_MS = 15_000
 """A command that has not started within this time expires: a click means now."""
 READING = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
+PATHS_WITHOUT_SESSION = {"/favicon.ico", *OPEN_PATHS}
 FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "img-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     # Not `no-referrer`: with it, browsers hide the origin of a form, which we check.
@@ -173,6 +175,7 @@ class Dashboard:
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
+                *PhoneApp(self).routes(),
                 Mount("/static", _static_files()),
             ],
             middleware=[Middleware(AccessMiddleware, dashboard=self)],
@@ -221,7 +224,7 @@ class Dashboard:
             SECURITY_LOG.add("page-foreign", client_address(request))
             return self._problem_page(request, 403)
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
-        if request.state.person is not None or arriving or path == "/favicon.ico":
+        if request.state.person is not None or arriving or path in PATHS_WITHOUT_SESSION:
             return None
         if path.startswith("/static/") or any(
             handlers.is_allowed_without_session(request) for handlers in self._handlers

@@ -114,7 +114,17 @@ function applyRegions({ title, regions }) {
     if (speechIsOn) for (const say of fresh) speak(say);
   }
   updateTimes();
+  rememberState();
 }
+
+// For the page that a phone shows while the gateway cannot be reached.
+function rememberState() {
+  const alarms = [...document.querySelectorAll("#alarms [data-alarm] h3")].map((each) => each.textContent.trim());
+  localStorage.setItem("last-known", JSON.stringify({ at: now(), alarms }));
+}
+
+navigator.serviceWorker?.register("/service-worker.js").catch(() => {}); // not over plain HTTP
+document.querySelector('form[action="/logout"]')?.addEventListener("submit", () => localStorage.removeItem("last-known"));
 
 // Old data looks old, whatever has been lost: the network, the dashboard or the gateway behind it.
 
