@@ -3,8 +3,8 @@
 Packets of command 1 and 2 are confirmed (3) once the core has processed their reading, so that what a
 power cut loses is sent again. A wrong sum, a wrong end, an unknown command and a sender that is not
 configured are denied (6), so that the device shows a fault; but a sound packet of such a sender is
-reported, with the fires in it. A duty check (91) sent to us is confirmed like any control packet, but
-never answered as by a person.
+reported, with the fires in it. A connection without a sound packet is told of once for its address. A
+duty check (91) sent to us is confirmed like any control packet, but never answered as by a person.
 
 A device is asked (4), at its first packet on a connection, for its own state (81), that of its systems
 (61) and of the components with a state (62), to learn what happened in the meantime. If it does not
@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, UnknownSender, Value
+from gateway.wire.notices import Notices
 from gateway.wire.serialport import open_port
 from gateway.wire.tcp_server import TcpClient, TcpLimits, serve_tcp
 from gateway.wire.turns import FairTurns
@@ -97,6 +99,7 @@ class FireListener(Listener):
         self._duty_checks: dict[str, set[tuple[asyncio.Future[None], asyncio.Future[None]]]] = {}
         """By device, the confirmation and the answer of each duty check in progress. The answer does not
         say which one it is for: what comes before the confirmation is for an earlier one."""
+        self._notices = Notices()
         self.address: tuple[str, int] | None = None
         """The address on which the server listens."""
         self._query_sequences = itertools.cycle(range(0x8000, 0x10000))
@@ -104,6 +107,9 @@ class FireListener(Listener):
 
     def restore_state(self, device: str, state: bytes) -> None:
         self._panels[device] = Panel(state)
+
+    def notices(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        return self._notices
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
@@ -206,17 +212,16 @@ class FireListener(Listener):
             return b""
         return packet.control(0, bytes((SET_CLOCK, 1)) + china_time())
 
-    async def _serve_connection(self, peer: _Peer) -> None:
+    async def _serve_connection(self, peer: _Peer, stream: PacketStream) -> None:
         """Process and answer packets until the stream ends."""
         try:
-            await self._process_stream(peer)
+            await self._process_stream(peer, stream)
         finally:
             gone = [name for name, (used, _) in self._connections.items() if used is peer.write]
             for name in gone:
                 del self._connections[name]
 
-    async def _process_stream(self, peer: _Peer) -> None:
-        stream = PacketStream()
+    async def _process_stream(self, peer: _Peer, stream: PacketStream) -> None:
         seen: set[bytes] = set()
         sender = peer.address
         while data := await peer.read():
@@ -250,15 +255,20 @@ class FireListener(Listener):
             client.writer.write(frame)
             await client.writer.drain()
 
-        async with asyncio.timeout(min(self._options.idle, FIRST_PACKET_S)) as limit:
+        stream, is_late = PacketStream(), False
+        try:
+            async with asyncio.timeout(min(self._options.idle, FIRST_PACKET_S)) as limit:
 
-            def on_configured() -> None:
-                client.trust()
-                limit.reschedule(asyncio.get_running_loop().time() + self._options.idle)
+                def on_configured() -> None:
+                    client.trust()
+                    limit.reschedule(asyncio.get_running_loop().time() + self._options.idle)
 
-            await self._serve_connection(
-                _Peer(client.network, lambda: client.reader.read(READ_BYTES), write, on_configured)
-            )
+                read = functools.partial(client.reader.read, READ_BYTES)
+                await self._serve_connection(_Peer(client.network, read, write, on_configured), stream)
+        except OSError:
+            is_late = limit.expired()
+        if not stream.has_sound_packet and (stream.received_bytes or is_late):
+            self._notices.add("packet-missing", client.network, bytes=stream.received_bytes)
 
     def _state_queries(self, packet: FirePacket) -> Iterator[bytes]:
         """The requests for a device's states, at its first packet on a connection."""
@@ -307,7 +317,8 @@ class FireListener(Listener):
             async def write(frame: bytes) -> None:
                 port.write(frame)
 
-            serving = self._serve_connection(_Peer("", port.read_available, write, lambda: None))
+            peer = _Peer("", port.read_available, write, lambda: None)
+            serving = self._serve_connection(peer, PacketStream())
             task = asyncio.create_task(serving, name="gb26875-serial")
             task.add_done_callback(self._report_failure)
             try:

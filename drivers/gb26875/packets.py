@@ -111,10 +111,13 @@ class PacketStream:
         self._beginnings: list[int] = []
         """Where in `rest` packets may begin that are not complete."""
         self._garbled_until = 0
+        self.received_bytes = 0
+        self.has_sound_packet = False
 
     def feed(self, data: bytes) -> list[FirePacket]:
         """The packets that these bytes complete."""
         stream = self.rest + data
+        self.received_bytes += len(data)
         packets: list[FirePacket] = []
         incomplete: list[int] = []
         sound_until = 0
@@ -133,6 +136,7 @@ class PacketStream:
                 self._garbled_until = end
             if packet and packet.sound:
                 sound_until = end
+                self.has_sound_packet = True
         tail = max(sound_until, self._searched, len(stream) - _LENGTH_END + 1)
         next_start = stream.find(START, tail)
         if next_start < 0:

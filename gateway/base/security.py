@@ -38,6 +38,7 @@ SECURITY_EVENTS = (
     "sign-failed",
     "push-token",
     "push-path",
+    "packet-missing",
     "page-foreign",
     "session-refused",
     "too-often",

@@ -24,6 +24,7 @@ from drivers.gb26875.packets import (
     split_packets,
 )
 from gateway.model import Device, LinkDown, ReadFailed
+from gateway.words import LANGUAGES, translate
 from tests.drivers.conftest import Line
 from tests.drivers.gb26875.frames import (
     CONFIRMED,
@@ -265,6 +266,44 @@ async def test_a_peer_that_never_finishes_a_packet_is_cut_off(trickle: bytes) ->
         assert await peer.cut_off()
         async with calling(core.listener) as other:
             assert await other.ask(PUBLISHED) == CONFIRMED
+
+
+WRONG_SUM = PUBLISHED[:-3] + bytes((PUBLISHED[-3] ^ 1,)) + PUBLISHED[-2:]
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", PUBLISHED[:50], WRONG_SUM])
+async def test_who_is_cut_off_without_a_sound_packet_is_told_once_for_each_address(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(idle=0.2) as core:
+        for count in (1, 2):
+            async with calling(core.listener) as peer:
+                peer.writer.write(data)
+                await until(lambda: [facts["count"] for _, facts in core.listener.notices()] == [count])  # noqa: B023
+        notices = list(core.listener.notices())
+    assert notices == [("packet-missing", {"address": "127.0.0.1", "bytes": len(data), "count": 2})]
+    assert len([record for record in caplog.records if "packet-missing" in record.getMessage()]) == 1
+    for language in LANGUAGES:
+        for key, facts in notices:
+            assert "127.0.0.1" in translate(language, f"doctor.{key}", **facts)
+
+
+async def test_who_has_sent_a_sound_packet_or_only_looked_in_is_not_told() -> None:
+    stranger = packet(components(component(FIRE)), source=STRANGER).encode()
+    async with serving() as core:
+        async with calling(core.listener) as peer:
+            assert await peer.ask(b"noise" + PUBLISHED) == CONFIRMED
+            peer.writer.write(WRONG_SUM)
+        async with calling(core.listener) as peer:
+            assert await peer.ask(stranger)
+        async with calling(core.listener):
+            pass
+        async with calling(core.listener) as peer:
+            peer.writer.write(b"noise")
+        await until(lambda: list(core.listener.notices()))
+        assert [facts for _, facts in core.listener.notices()] == [
+            {"address": "127.0.0.1", "bytes": 5, "count": 1}
+        ]
 
 
 async def test_a_device_that_speaks_is_not_cut_off() -> None:

@@ -376,24 +376,6 @@ def test_one_that_comes_late_twice_near_the_end_of_the_range_is_no_turn_of_it() 
     assert centre.now()[0] == 3
 
 
-def test_a_late_total_that_nobody_had_seen_is_known_by_those_beside_it() -> None:
-    centre = Centre(every=60)
-    read(centre, 50, 56, 60, 0, 0, 0, 0, 58, 0, 1, 1)
-    assert centre.now()[:2] == (10 + 1, 10 + 1)
-
-
-def test_a_single_person_of_before_a_restart_does_not_come_twice() -> None:
-    centre = Centre(every=60)
-    read(centre, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 1, 1)
-    assert centre.now()[:2] == (2 + 1, 2 + 1)
-
-
-def test_a_restart_shortly_before_the_roll_over_is_no_roll_over() -> None:
-    centre = Centre(counter("d", 600, wraps=65_536))
-    read(centre, 65_190, 65_198, 65_206, 2, 9, 15, every=600)
-    assert centre.now()[:2] == (16 + 15, 16 + 15)
-
-
 @pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 100_000, 1_000_000, 1 << 24])
 def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width: int) -> None:
     centre = Centre(every=60)
@@ -483,38 +465,6 @@ def test_a_counter_that_lost_its_power_near_its_end_did_not_roll_over() -> None:
     centre.silent(end)
     read(centre, 0, 0, 1, 1, begin=end + 3600, every=5)
     assert centre.now()[:2] == (39 + 1, 39 + 1)
-
-
-def test_both_totals_roll_over_at_once_where_both_were_about_to() -> None:
-    centre = Centre(counter("d", 600, wraps=65_536))
-    read(centre, 65_510, 65_522, 65_533, 8, 19, every=600)
-    assert centre.now()[:2] == (45, 45)
-
-
-@pytest.mark.parametrize("false", [0, 0xFFFF_FFFF])
-def test_a_counter_that_is_back_where_it_was_has_not_begun_anew(false: int) -> None:
-    """A minute of nonsense while it starts up, too long for a single false reading."""
-    centre = Centre(every=5)
-    read(centre, 30, 31, *[false] * 15, 31, 31, 31, 32, 33, every=5)
-    assert centre.now()[:2] == (3, 3)
-
-
-def test_a_few_who_were_counted_before_a_minute_of_zeros_are_not_counted_again() -> None:
-    centre = Centre(every=5)
-    read(centre, *range(15), *[0] * 15, 14, 14, 15, 15, every=5)
-    assert centre.now()[:2] == (15, 15)
-
-
-def test_a_second_restart_is_no_return_to_before_the_first() -> None:
-    centre = Centre(every=60)
-    read(centre, 90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1)
-    assert centre.now()[:2] == (1 + 1 + 3 + 1, 1 + 1 + 3 + 1)
-
-
-def test_a_counter_that_kept_an_older_total_through_a_power_cut_brings_nobody_back() -> None:
-    centre = Centre(every=60)
-    read(centre, *range(500, 540), 515, 515, 516, 518, 518)
-    assert centre.now()[:2] == (39 + 3, 39 + 3)
 
 
 def test_totals_in_messages_of_their_own_are_known_after_a_restart_too() -> None:
@@ -636,6 +586,78 @@ def test_numbers_that_are_new_each_time_are_no_lines() -> None:
         centre.says(60 * minute, 5, line=minute)
     assert centre.row().why == "unreadable"
     assert len(centre.row().lines) == MAX_LINES
+
+
+@pytest.mark.parametrize(
+    ("every", "wraps", "both", "counted"),
+    [
+        pytest.param(
+            60,
+            WIDE,
+            [50, 56, 60, 0, 0, 0, 0, 58, 0, 1, 1],
+            10 + 1,
+            id="a late total that nobody had seen is known by those beside it",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 1, 1],
+            2 + 1,
+            id="a single person of before a restart does not come twice",
+        ),
+        pytest.param(
+            600,
+            65_536,
+            [65_190, 65_198, 65_206, 2, 9, 15],
+            16 + 15,
+            id="a restart shortly before the roll-over is no roll-over",
+        ),
+        pytest.param(
+            600,
+            65_536,
+            [65_510, 65_522, 65_533, 8, 19],
+            45,
+            id="both roll over at once where both were about to",
+        ),
+        *(
+            pytest.param(
+                5,
+                WIDE,
+                [30, 31, *[false] * 15, 31, 31, 31, 32, 33],
+                3,
+                id=f"a minute of {false} while it starts up is no new beginning",
+            )
+            for false in (0, 0xFFFF_FFFF)
+        ),
+        pytest.param(
+            5,
+            WIDE,
+            [*range(15), *[0] * 15, 14, 14, 15, 15],
+            15,
+            id="a few who were counted before a minute of zeros are not counted again",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1],
+            1 + 1 + 3 + 1,
+            id="a second restart is no return to before the first",
+        ),
+        pytest.param(
+            60,
+            WIDE,
+            [*range(500, 540), 515, 515, 516, 518, 518],
+            39 + 3,
+            id="an older total that was kept through a power cut brings nobody back",
+        ),
+    ],
+)
+def test_what_totals_mean_that_are_the_same_in_both_directions(
+    every: int, wraps: int, both: list[int], counted: int
+) -> None:
+    centre = Centre(counter("d", every, wraps))
+    read(centre, *both, every=every)
+    assert centre.now()[:2] == (counted, counted)
 
 
 def story(centre: Centre, readings: Iterable[tuple[float, int, int]]) -> InOutCount:
