@@ -117,26 +117,27 @@ class Accounts:
             return None
         return Actor(signature.person, person.role)
 
-    def must_sign(self, request: Request, needed: Role) -> bool:
-        """Whether a password or PIN is needed again before an act that needs that role."""
-        if not is_harmful(needed):
-            return False
+    def must_sign(self, request: Request, needed: Role, *, by_itself: bool = False) -> bool:
+        """Whether a password or PIN is needed again before an act that needs that role. `by_itself`: it is
+        a signature, so on a screen an earlier one does not count for it."""
         if request.state.is_screen:
-            return self._signatures[request.state.session].is_used
-        return self._access.sessions.idle_s(request.state.session) > self._idle_limit_s
+            return (by_itself or is_harmful(needed)) and self._signatures[request.state.session].is_used
+        return is_harmful(needed) and (
+            self._access.sessions.idle_s(request.state.session) > self._idle_limit_s
+        )
 
     @property
     def _idle_limit_s(self) -> float:
         return self._context.settings.password_again_minutes * 60.0
 
-    def note_act(self, request: Request, needed: Role) -> None:
+    def note_act(self, request: Request, needed: Role, *, by_itself: bool = False) -> None:
         """The actor does something. What is harmful uses up a signature on a screen. A session that has
         been idle for too long stays so, whatever is done in it, until the password is shown."""
         session = request.state.session
         if not request.state.is_screen:
             if self._access.sessions.idle_s(session) <= self._idle_limit_s:
                 self._access.sessions.act(session)
-        elif is_harmful(needed):
+        elif by_itself or is_harmful(needed):
             del self._signatures[session]
         else:
             self._signatures[session] = self._signatures[session]._replace(
@@ -187,15 +188,15 @@ class Accounts:
             destination=typed.get("destination") or own_address(request),
         )
 
-    def restriction(self, request: Request, needed: Role) -> Response | None:
+    def restriction(self, request: Request, needed: Role, *, by_itself: bool = False) -> Response | None:
         """The response to a form that may not be sent by whoever acts, or not yet; None if it may."""
         actor = self.actor(request)
         if actor is not None and not actor.role.includes(needed):
             self.drop_signature(request)
             return self._context.refuse_role(request, actor.role, needed)
-        if actor is None or self.must_sign(request, needed):
+        if actor is None or self.must_sign(request, needed, by_itself=by_itself):
             return self.signing_page(request, needed)
-        self.note_act(request, needed)
+        self.note_act(request, needed, by_itself=by_itself)
         request.state.person = actor.person
         return None
 

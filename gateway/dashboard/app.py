@@ -166,7 +166,9 @@ class Dashboard:
                     for name in self._plain_routes
                 ),
                 *(
-                    self._restricted(route, self._route_role(handlers, route))
+                    self._restricted(
+                        route, self._route_role(handlers, route), route.path in handlers.signed_paths
+                    )
                     for handlers in self._handlers
                     for route in handlers.routes()
                 ),
@@ -192,8 +194,9 @@ class Dashboard:
         owned = self._pages.role_of(page) if page in self._pages else Role.INSTALLER
         return handlers.route_roles.get(route.path, owned)
 
-    def _restricted(self, route: Route, role: Role) -> Route:
-        """The route for those who have the role, and for those who need no session."""
+    def _restricted(self, route: Route, role: Role, is_signed: bool = False) -> Route:
+        """The route for those who have the role, and for those who need no session. `is_signed`: see
+        `PartHandlers.signed_paths`."""
         endpoint: Callable[[Request], Awaitable[Response]] = route.endpoint
 
         async def restricted(request: Request) -> Response:
@@ -201,7 +204,7 @@ class Dashboard:
             if own is not None and not own.includes(role):
                 return self.refuse_role(request, own, role)
             is_act = own is not None and request.method not in READING
-            refused = self.accounts.restriction(request, role) if is_act else None
+            refused = self.accounts.restriction(request, role, by_itself=is_signed) if is_act else None
             return refused or await endpoint(request)
 
         return Route(route.path, restricted, methods=route.methods)

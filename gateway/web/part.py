@@ -132,6 +132,8 @@ class PartHandlers:
     route_roles: ClassVar[Mapping[str, Role]] = {}
     """By path: the least role that a route needs, where it is not that of the page whose path it starts
     with. A session is not needed where `is_allowed_without_session`."""
+    signed_paths: ClassVar[frozenset[str]] = frozenset()
+    """Where each form is a signature: on a screen that people share, each needs a PIN of its own."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context

@@ -34,6 +34,7 @@ from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmS
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
+from gateway.capabilities.safety.testlog import LogNames
 from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import (
     BOOKING_PREFIX,
@@ -145,6 +146,7 @@ class House:
                     plans={Hazard.FIRE: PLAN},
                     patrols={"fire": ROUND},
                     people_inside="visitors.inside",
+                    log=LogNames(outputs={"siren": {"zh": "厨房警笛", "en": "Kitchen siren"}}),
                     tested_points={"smoke": ("smoke",), "gas": ("lel",)},
                 ),
                 "visitors": VisitorsSettings(

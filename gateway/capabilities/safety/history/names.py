@@ -11,10 +11,10 @@ from gateway.web.pages import label
 from gateway.web.settings import Settings, title_in
 from gateway.words import translate
 
-from ..pages.settings import SafetySettings
 from ..places import place_text
 from ..services.alarms import OUTPUTS_DEVICE
 from ..services.escalation import Escalation
+from ..testlog import LogNames
 
 FAILED_SUFFIX = ".failed"
 UNNAMED = ("console", "dashboard", "upstream")
@@ -30,7 +30,7 @@ class HistoryNames:
         self.lang = lang
         self.zone = ZoneInfo(settings.timezone)
         self._settings = settings
-        self._part: SafetySettings = settings.parts["safety"]
+        self._log: LogNames = settings.parts["safety"].log
         self._infos = {info.name: info for info in settings.devices}
 
     def text(self, key: str, /, **facts: object) -> str:
@@ -58,13 +58,12 @@ class HistoryNames:
     def place(self, device: str, point: str, place: str = "", where: str = "") -> str:
         """Where an alarm is: the rule or the device that raised it, and the place behind that."""
         name = point.removesuffix(FAILED_SUFFIX)
-        if device == OUTPUTS_DEVICE and name in self._part.outputs:
-            return self.device(self._part.outputs[name].device)
+        if device == OUTPUTS_DEVICE and name in self._log.outputs:
+            return self.title(self._log.outputs[name], name)
         if device == Escalation.name:
             return translate(self.lang, "notice.channel-of", name=name)
-        rule = self._part.rule_titles.get(point)
-        if rule:
-            return title_in(rule, self.lang, point)
+        if rule := self._log.rules.get(point):
+            return self.title(rule, point)
         if point == "drill":
             return translate(self.lang, "dashboard.drill")
         is_plain = device in self._infos and "." not in point

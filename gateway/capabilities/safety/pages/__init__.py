@@ -26,6 +26,7 @@ class SafetyHandlers(PartHandlers):
     """Those of the history and of the records of duty."""
 
     route_roles = HistoryHandlers.route_roles
+    signed_paths = ShiftHandlers.signed_paths
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)

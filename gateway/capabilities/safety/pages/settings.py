@@ -29,10 +29,8 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """By device: the points that a walk test checks."""
     rule_points: Mapping[str, str] = {}
     """By rule: the point whose value its alarms show, of the device that they are recorded for."""
-    rule_titles: Mapping[str, dict[str, str]] = {}
-    """By rule: its title, by language."""
     log: LogNames = LogNames()
-    """What the test log names."""
+    """What the test log and the history name."""
     people_inside: str = ""
     """The figure with the number of people in the centre: `service.figure`."""
 
@@ -57,7 +55,6 @@ def settings(site: Site) -> SafetySettings:
             rule.point: rule.conditions[0].point.removeprefix(f"{rule.device}.")
             for rule in part.rules.values()
         },
-        rule_titles={rule.point: rule.title for rule in part.rules.values()},
         log=log_names(site),
         people_inside=part.people_inside,
         tested_points={name: points for name, points in tested.items() if points},

@@ -41,6 +41,8 @@ _ONCE = re.compile("[0-9a-f]{32}", re.ASCII)
 class ShiftHandlers(PartHandlers):
     """The page of the current shift, and that of each shift."""
 
+    signed_paths = frozenset({"/shifts", "/shifts/{number}"})
+
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._lock = asyncio.Lock()

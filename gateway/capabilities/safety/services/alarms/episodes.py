@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 import msgspec
 
@@ -59,11 +58,27 @@ class AlarmEpisode(msgspec.Struct, frozen=True, kw_only=True):
         return self.id.rpartition("/")[0]
 
 
+class AlarmChange(msgspec.Struct, frozen=True):
+    """The body of a record of the alarm lane, as far as an episode needs it (see `service._ChangeSet`)."""
+
+    id: str
+    change: str
+    point: str
+    hazard: Hazard
+    raised: int
+    by: str = ""
+    mode: str = ""
+    latch: bool = False
+    value: Value = False
+    place: str = ""
+    where: str = ""
+
+
 class EpisodeCollector:
     """Makes episodes of the records of the alarm lane, which come newest first, from the newest of all.
 
     So each episode is complete when the record of its start has come, and only what belongs to alarms whose
-    start is still to come is kept.
+    start is still to come is kept. Records that are not as they should be are left out.
     """
 
     def __init__(self, standing: Collection[str], correct: Callable[[Stamp], Stamp]) -> None:
@@ -71,80 +86,86 @@ class EpisodeCollector:
         clock was set."""
         self._standing = standing
         self._correct = correct
-        self._later: dict[str, list[Record]] = {}
+        self._later: dict[str, list[tuple[Stamp, AlarmChange]]] = {}
         """What happened to each alarm whose start is still to come, newest first."""
         self._raised_next: dict[str, Stamp] = {}
         """By rule: when it raised its next alarm."""
 
     def add_record(self, pos: Position, record: Record) -> AlarmEpisode | None:
         """Add the next older record of the alarm lane; returns the episode that it begins."""
-        body = record.body
-        change, is_test = body.get("change"), body.get("mode") == AlarmMode.TEST
-        if record.kind != "alarm" or is_test or change in _NOT_OF_EPISODES:
+        if record.kind != "alarm":
             return None
-        alarm_id, at = str(body.get("id")), self._correct(record.at)
-        self._later.setdefault(alarm_id, []).append(msgspec.structs.replace(record, at=at))
-        if change != "raised" or body.get("raised") != record.at.wall_ms:
+        try:
+            body = msgspec.convert(record.body, AlarmChange)
+        except msgspec.ValidationError:
             return None
-        records = self._later.pop(alarm_id)
-        rule = alarm_id.rpartition("/")[0]
+        if body.mode == AlarmMode.TEST or body.change in _NOT_OF_EPISODES:
+            return None
+        at = self._correct(record.at)
+        self._later.setdefault(body.id, []).append((at, body))
+        if body.change != "raised" or body.raised != record.at.wall_ms:
+            return None
+        changes = self._later.pop(body.id)
+        rule = body.id.rpartition("/")[0]
         raised_next, self._raised_next[rule] = self._raised_next.get(rule), at
-        return _episode(pos, records[::-1], raised_next, alarm_id in self._standing)
+        return _episode(pos, record.device, changes[::-1], raised_next, body.id in self._standing)
 
 
 _NOT_OF_EPISODES = frozenset({"test-begun", "tested", "test-ended", "enabled"})
 """Changes that belong to no alarm that stands."""
 
 
-def _episode(pos: Position, records: list[Record], raised_next: Stamp | None, stands: bool) -> AlarmEpisode:
-    """The episode of one alarm's records, oldest first; `raised_next`: when its rule raised the next."""
-    first = records[0]
+def _episode(
+    pos: Position,
+    device: str,
+    changes: list[tuple[Stamp, AlarmChange]],
+    raised_next: Stamp | None,
+    stands: bool,
+) -> AlarmEpisode:
+    """The episode of one alarm's changes, oldest first; `raised_next`: when its rule raised the next."""
+    raised, first = changes[0]
     acknowledged: Moment | None = None
     cleared: Moment | None = None
     ended: Moment | None = None
     repeats: list[Stamp] = []
     how = ""
-
-    def moment(record: Record, by: str = "") -> Moment:
-        return Moment(record.at, record.at.seconds_since(first.at), by)
-
-    for record in records:
-        change, by = record.body["change"], str(record.body["by"])
-        if change == "raised":
+    for at, body in changes:
+        moment = Moment(at, at.seconds_since(raised), body.by)
+        if body.change == "raised":
             cleared = None
-            repeats.append(record.at)
-        elif change == "acknowledged":
-            acknowledged = moment(record, by)
-        elif change == "cleared":
-            cleared = moment(record)
-        elif change in ("disabled", "removed"):
-            ended, how = moment(record, by if change == "disabled" else ""), change
-        elif change == "closed":
-            how = _how_closed(record.body, acknowledged, cleared)
-            ended = moment(record, "" if how == "cleared" else by)
+            repeats.append(at)
+        elif body.change == "acknowledged":
+            acknowledged = moment
+        elif body.change == "cleared":
+            cleared = _by_itself(moment)
+        elif body.change in ("disabled", "removed"):
+            how = body.change
+            ended = moment if how == "disabled" else _by_itself(moment)
+        elif body.change == "closed":
+            how = _how_closed(body, acknowledged, cleared)
+            ended = _by_itself(moment) if how == "cleared" else moment
             if how == "acknowledged":
                 acknowledged = ended
             elif how == "cleared":
                 cleared = ended
-    if ended is None and raised_next is not None:
-        ended, how = Moment(raised_next, raised_next.seconds_since(first.at)), "raised-again"
+    if ended is None and raised_next is not None and acknowledged and cleared:
+        ended, how = Moment(raised_next, raised_next.seconds_since(raised)), "raised-again"
     elif ended is None and not stands:
         how = "lost"
-    body = first.body
     return AlarmEpisode(
         pos=pos,
-        id=body["id"],
-        device=first.device,
-        point=body["point"],
-        hazard=Hazard(body["hazard"]),
-        raised=first.at,
-        place=body.get("place", ""),
-        where=body.get("where", ""),
-        drill=body["mode"] == AlarmMode.DRILL,
-        shelved=body["mode"] == AlarmMode.SHELVED,
+        id=first.id,
+        device=device,
+        point=first.point,
+        hazard=first.hazard,
+        raised=raised,
+        place=first.place,
+        where=first.where,
+        drill=first.mode == AlarmMode.DRILL,
+        shelved=first.mode == AlarmMode.SHELVED,
         repeats=tuple(repeats[1:]),
-        value=body["value"],
-        by=body.get("by", ""),
+        value=first.value,
+        by=first.by,
         acknowledged=acknowledged,
         cleared=cleared,
         ended=ended,
@@ -152,8 +173,13 @@ def _episode(pos: Position, records: list[Record], raised_next: Stamp | None, st
     )
 
 
-def _how_closed(body: dict[str, Any], acknowledged: Moment | None, cleared: Moment | None) -> str:
+def _by_itself(moment: Moment) -> Moment:
+    """The record names who acknowledged; the condition was gone without that person."""
+    return msgspec.structs.replace(moment, by="")
+
+
+def _how_closed(body: AlarmChange, acknowledged: Moment | None, cleared: Moment | None) -> str:
     """By the transitions of `state_machine` that lead to `closed`."""
-    if body["latch"]:
+    if body.latch:
         return "reset"
     return "acknowledged" if acknowledged is None else "cleared" if cleared is None else "reset"

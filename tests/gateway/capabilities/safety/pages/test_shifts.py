@@ -187,3 +187,31 @@ def test_a_screen_sees_no_shifts(house: House, served: Served) -> None:
         cookie = headers["set-cookie"].partition(";")[0]
         assert served.ask("GET", "/shifts", cookie=cookie)[0] == expected
         assert (post(served, cookie, step="begin")[0] == 403) is (name == "display")
+
+
+def test_on_a_screen_each_signs_with_a_number_of_their_own(house: House, served: Served) -> None:
+    Duty(house)
+    password, pin = hash_password("a long password"), hash_password("274951")
+    people = {name: Person(Role.DUTY, password, pin) for name in ("王芳", "李雷")}
+    write_people(people_file(house.settings.access), people)
+    form = urlencode({"screen": "值班室", "role": Role.DUTY})
+    _, headers, _ = served.ask("POST", "/sessions", form, served.cookie())
+    screen = headers["set-cookie"].partition(";")[0]
+
+    def sign(name: str) -> int:
+        return served.ask("POST", "/sign", urlencode({"name": name, "secret": "274951"}), screen)[0]
+
+    assert "签字接班" in served.ask("GET", "/shifts", cookie=screen)[2]
+    status, _, text = post(served, screen, step="begin")
+    assert (status, 'action="/sign"' in text) == (403, True)
+    assert sign("王芳") == 200
+    assert post(served, screen, step="begin")[0] == 303
+    assert post(served, screen, step="end")[0] == 403, "what was signed was the beginning"
+    assert sign("王芳") == 200
+    assert post(served, screen, step="end")[0] == 303
+    assert post(served, screen, step="begin")[0] == 403, "it is somebody else's turn"
+    assert sign("李雷") == 200
+    assert post(served, screen, step="begin")[0] == 303
+    assert [(each["action"], each["by"]) for each in house.commands] == [
+        ("shift-begin", "王芳"), ("shift-end", "王芳"), ("shift-begin", "李雷"),
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ from gateway.model import (
     Command,
     ConfigurationAdopted,
     Hazard,
+    Lane,
     Message,
     Record,
     Revision,
@@ -167,7 +168,35 @@ def test_an_alarm_whose_end_was_lost_does_not_seem_to_stand() -> None:
     assert episode.how == "lost"
 
 
-def test_records_without_their_fields_are_left_out() -> None:
-    collector = EpisodeCollector((), lambda at: at)
-    for body in ({}, {"change": "raised"}, {"id": 3, "change": "closed", "mode": ""}):
-        assert collector.add_record((1, 0), Record(0, "x", 1, "alarm", stamp(0), body)) is None  # type: ignore[arg-type]
+def test_a_lost_end_is_no_second_alarm() -> None:
+    alarms = Alarms()
+    for step in ((0, "on"), (5, "acknowledge"), (10, "off"), (20, "reset"), (60, "on")):
+        alarms.do(*step)
+    del alarms.records[3]  # the reset
+    assert [each.how for each in alarms.episodes()] == ["raised-again", ""]
+    del alarms.records[2]  # that it was over, too
+    assert [each.how for each in alarms.episodes()] == ["lost", ""]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"change": "raised"},
+        {"id": 3, "change": "closed", "mode": ""},
+        {"id": "a/b/1", "change": "raised", "point": "b", "hazard": "flood", "raised": START},
+        {"id": "a/b/1", "change": "raised", "point": "b", "hazard": "fire", "raised": START, "value": [1]},
+        {"id": "a/b/1", "change": "raised", "point": None, "hazard": "fire", "raised": START},
+    ],
+)
+def test_records_that_are_not_as_they_should_be_are_left_out(body: dict[str, Any]) -> None:
+    record = Record(Lane.ALARM, "x", 1, "alarm", stamp(0), body)
+    assert EpisodeCollector((), lambda at: at).add_record((1, 0), record) is None
+
+
+def test_a_record_needs_no_more_than_what_an_episode_is_made_of() -> None:
+    body = {"id": "a/b/1", "change": "raised", "point": "b", "hazard": "fire", "raised": START}
+    record = Record(Lane.ALARM, "a", 1, "alarm", stamp(0), body)
+    episode = EpisodeCollector((), lambda at: at).add_record((1, 0), record)
+    assert episode
+    assert (episode.rule, episode.drill, episode.by) == ("a/b", False, "")
