@@ -17,9 +17,13 @@ from ..services.alarms import Safety
 from ..services.alarms.episodes import AlarmEpisode, EpisodeCollector, Position
 
 PACKS_PER_READ = 128
+STRIDE = 2048
+"""Positions from one look at the time to the next, on the way to a time."""
+PACKS_PROBED = 8
+"""Rows that are tried for a look at the time: one may be damaged."""
 MAX_SCANNED = 300_000
-"""Records that one query reads at most."""
-IN_A_ROW = 1000
+"""Records that a query of a page reads at most."""
+IN_A_ROW = 5000
 """After this many records from beyond a time, one after the other, none from before it is expected: the
 clock may have been set once, but not that often."""
 
@@ -36,9 +40,14 @@ class History:
     """Queries of one open journal. Times are Unix milliseconds."""
 
     def __init__(
-        self, reader: JournalReader, standing: frozenset[str], correct: Callable[[Stamp], Stamp]
+        self,
+        reader: JournalReader,
+        standing: frozenset[str],
+        correct: Callable[[Stamp], Stamp],
+        max_scanned: int,
     ) -> None:
         self._reader = reader
+        self._max_scanned = max_scanned
         self._standing = standing
         self._correct = correct
         self.undated = 0
@@ -48,8 +57,8 @@ class History:
 
     @staticmethod
     @asynccontextmanager
-    async def open(journal: Path) -> AsyncIterator[History]:
-        """Raises `JournalFailed`."""
+    async def open(journal: Path, max_scanned: int = MAX_SCANNED) -> AsyncIterator[History]:
+        """`max_scanned`: how many records a query reads at most. Raises `JournalFailed`."""
         async with JournalReader.open(journal) as reader:
             rows = await reader.service_rows(Timekeeping.name)
             boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
@@ -59,6 +68,7 @@ class History:
                 reader,
                 frozenset(alarm.id for alarm in standing),
                 lambda at: correct_stamp(boots, at),
+                max_scanned,
             )
 
     async def episodes(
@@ -83,7 +93,7 @@ class History:
         self, lane: Lane, since_ms: int, until_ms: int, before: Position | None = None
     ) -> AsyncGenerator[HistoryRecord, None]:
         """The records of a lane made from `since_ms` until before `until_ms`, and before a position."""
-        start = before or (await self._position_after(lane, until_ms), 0)
+        start = before or (await self._end_before(lane, until_ms), 0)
         async for found in self._newest_first(lane, start, since_ms):
             if not found.at.is_set:
                 self.undated += 1
@@ -93,7 +103,7 @@ class History:
     async def records_onward(self, lane: Lane, since_ms: int, until_ms: int) -> AsyncIterator[Record]:
         """The records of a lane, oldest first, with corrected stamps: all that were made from `since_ms`
         until before `until_ms`, some of before and after, and those of unknown time among them."""
-        after = max(0, await self._position_after(lane, since_ms) - PACKS_PER_READ - 1)
+        after = await self._start_after(lane, since_ms)
         newer = 0
         while packs := await self._reader.read_after(lane, after, PACKS_PER_READ):
             for record in (record for pack in packs for record in pack.records):
@@ -131,22 +141,38 @@ class History:
                     older = older + 1 if at.is_set and at.wall_ms < since_ms else 0
                     if older >= IN_A_ROW:
                         return
-                    if scanned > MAX_SCANNED:
+                    if scanned > self._max_scanned:
                         self.scanned_until = at
                         return
                     yield HistoryRecord((pack.pos, index), at, record)
             next_pos = packs[-1].pos
 
-    async def _position_after(self, lane: Lane, wall_ms: int) -> int:
-        """A position after which no record of a lane is from before a time, by halving; where the clock was
-        set back, by its later part."""
-        first, last = 0, await self._reader.last_pos(lane) + 1
-        while last - first > PACKS_PER_READ:
-            middle = (first + last) // 2
-            packs = await self._reader.read_before(lane, middle, 1)
-            records = packs[0].records if packs else []
-            if records and self._correct(records[-1].at).wall_ms >= wall_ms:
-                last = middle
-            else:
-                first = middle
-        return last
+    async def _end_before(self, lane: Lane, until_ms: int) -> int:
+        """A position after which no record of a lane is from before a time: in strides from the newest one,
+        so that a clock that was ahead long ago hides nothing."""
+        pos = await self._reader.last_pos(lane) + 1
+        while pos > STRIDE:
+            time = await self._time_before(lane, pos - STRIDE)
+            if time is None or time < until_ms:
+                break
+            pos -= STRIDE
+        return pos
+
+    async def _start_after(self, lane: Lane, since_ms: int) -> int:
+        """A position before which no record of a lane is from after a time: in strides from the oldest one,
+        so that a clock that was behind later hides nothing."""
+        oldest = await self._reader.read_after(lane, 0, 1)
+        pos, last = (oldest[0].pos - 1 if oldest else 0), await self._reader.last_pos(lane)
+        while pos + STRIDE <= last:
+            time = await self._time_before(lane, pos + STRIDE + 1)
+            if time is None or time >= since_ms:
+                break
+            pos += STRIDE
+        return pos
+
+    async def _time_before(self, lane: Lane, pos: int) -> int | None:
+        """When the last record before a position was made; None if that is not known."""
+        for pack in await self._reader.read_before(lane, pos, PACKS_PROBED):
+            if pack.records:
+                return self._correct(pack.records[-1].at).wall_if_set
+        return None

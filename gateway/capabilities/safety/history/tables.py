@@ -159,6 +159,8 @@ def event_text(kind: str, body: dict[str, Any], names: HistoryNames) -> str:
     variant = _variant(kind, body)
     if detail := body.get("detail") or body.get("error"):
         facts["detail"] = error_summary(names.lang, str(detail), body.get("facts") or {})
+    else:
+        facts["detail"] = names.text("reason-unknown")
     key = f"record.{variant}"
     if key not in words(names.lang):
         return names.word("record", kind)

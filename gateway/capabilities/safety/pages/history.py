@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -214,7 +215,7 @@ class HistoryHandlers(PartHandlers):
             return text
 
         async with (
-            History.open(self._context.settings.journal) as history,
+            History.open(self._context.settings.journal, sys.maxsize) as history,
             aclosing(subject.entries(history, query, names.zone)) as found,
         ):
             async for entry in found:
@@ -240,6 +241,8 @@ class HistoryHandlers(PartHandlers):
                         rows.append([names.text("workbook-cut", most=MAX_WORKBOOK_ROWS)])
                         break
                     rows.append(subject.cells(entry, names))
+                if history.scanned_until is not None:
+                    rows.append([names.text("stopped", time=names.time(history.scanned_until))])
         except JournalFailed as failure:
             return refused(request, unreadable(failure), 503)
         title = names.text(subject.name)

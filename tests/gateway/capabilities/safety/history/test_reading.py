@@ -85,6 +85,43 @@ async def test_a_long_journal_is_entered_at_the_time_that_is_asked_for(tmp_path:
         assert found == [702, 701, 700]
 
 
+@pytest.mark.parametrize("wrong_by", [-900, -40, 40, 900])
+@pytest.mark.parametrize("wrong", [range(5, 25), range(60, 80), range(90, 110)])
+async def test_a_clock_that_was_wrong_for_a_while_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: range, wrong_by: int
+) -> None:
+    """A record a day, twenty of them with a wrong date."""
+    path = tmp_path / "journal.db"
+    monkeypatch.setattr(reading, "STRIDE", 4)
+    days = [n + (wrong_by if n in wrong else 0) for n in range(120)]
+    await write(path, *([event(stamp(START + day * DAY), n)] for n, day in enumerate(days)))
+    async with History.open(path) as history:
+        for since, until in ((0, 120), (30, 50), (0, 10), (115, 120)):
+            within = [n for n, day in enumerate(days) if since <= day < until and n not in wrong]
+            found = await numbers(history, START + since * DAY, START + until * DAY)
+            assert [n for n in found if n not in wrong] == within[::-1]
+            onward = [
+                record.body["number"]
+                async for record in history.records_onward(
+                    Lane.EVENT, START + since * DAY, START + until * DAY
+                )
+            ]
+            assert set(within) <= set(onward)
+            assert onward == sorted(onward)
+
+
+async def test_a_long_way_is_made_in_strides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.db"
+    monkeypatch.setattr(reading, "STRIDE", 100)
+    await write(path, *([event(stamp(START + n * 60_000), n)] for n in range(1500)))
+    async with History.open(path, max_scanned=200) as history:
+        assert await numbers(history, START + 700 * 60_000, START + 703 * 60_000) == [702, 701, 700]
+        assert history.scanned_until is not None  # it looked for more, until it gave up
+        onward = history.records_onward(Lane.EVENT, START + 700 * 60_000, START + 703 * 60_000)
+        first = await anext(onward)
+        assert 600 <= first.body["number"] <= 700
+
+
 async def test_a_clock_that_was_set_back_hides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     times = [START, START + DAY, START - 300 * DAY, START + 2 * DAY]
@@ -119,13 +156,10 @@ async def test_an_alarm_on_an_earlier_page_has_its_end(tmp_path: Path) -> None:
         assert older.how == "lost"  # no row says that it stands
 
 
-async def test_a_search_gives_up_after_so_many_records_and_says_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_search_gives_up_after_so_many_records_and_says_where(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await write(path, *([event(stamp(START + n * 1000), n)] for n in range(20)))
-    monkeypatch.setattr(reading, "MAX_SCANNED", 7)
-    async with History.open(path) as history:
+    async with History.open(path, max_scanned=7) as history:
         assert await numbers(history, START, START + DAY) == [19, 18, 17, 16, 15, 14, 13]
         assert history.scanned_until
         assert history.scanned_until.wall_ms == START + 12_000
