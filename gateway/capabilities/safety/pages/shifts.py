@@ -27,8 +27,9 @@ from gateway.words import translate
 from ..history.names import HistoryNames
 from ..history.reading import History
 from ..history.shift_report import ShiftReport, shift_report
-from ..services.shift_log import COUNTED, MAX_TEXT_CHARACTERS, DutyShift, ShiftLog, current_shift
+from ..services.shift_log import COUNTED, LEFT_OPEN, MAX_TEXT_CHARACTERS, DutyShift, ShiftLog, current_shift
 from .history import unreadable
+from .view import SafetyView
 
 STEPS = ("begin", "remark", "end", "amend")
 COMMAND_LIFETIME_MS = 15_000
@@ -78,6 +79,7 @@ class ShiftHandlers(PartHandlers):
             [*problems, *filter(None, (unread, failure))],
             bool(problems),
             current=current[1] if current else None,
+            counts={**(report.counts if report else {}), **self._left_open()},
             report=report,
             ended=[(key.partition("/")[2], shift) for key, shift in ended[:MAX_LISTED]],
             typed=typed,
@@ -145,7 +147,12 @@ class ShiftHandlers(PartHandlers):
         if current is None:
             return {}
         report, _ = await self._report(current[1], self._names(request))
-        return {name: report.counts[name] for name in COUNTED} if report else {}
+        return {**report.counts, **self._left_open()} if report else self._left_open()
+
+    def _left_open(self) -> dict[str, int]:
+        """What is to be handed over now, by `LEFT_OPEN`."""
+        part: SafetyView = self._context.view.parts["safety"]
+        return dict(zip(LEFT_OPEN, map(len, (part.alarms, part.out, part.findings)), strict=True))
 
     async def _rows(self) -> tuple[dict[str, DutyShift], Sentence | None]:
         """The shifts by key, and why they cannot be read."""
@@ -190,7 +197,7 @@ class ShiftHandlers(PartHandlers):
             done=done if done in STEPS and not problems else "",
             me="" if request.state.person == ANONYMOUS_PERSON else request.state.person,
             names=names,
-            counted=COUNTED,
+            counted=(*COUNTED, *LEFT_OPEN),
             most=MAX_TEXT_CHARACTERS,
             once=uuid.uuid4().hex,
             **facts,

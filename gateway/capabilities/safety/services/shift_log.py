@@ -29,6 +29,8 @@ MAX_REMARKS = 100
 MAX_TEXT_CHARACTERS = 200
 COUNTED = ("alarms", "faults", "acknowledged", "disabled", "tests", "drills", "outages")
 """What is counted of a shift when it is handed over."""
+LEFT_OPEN = ("standing", "out", "findings")
+"""What is handed over with it: alarms that stand, what is out of service, and open findings."""
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ class DutyShift(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it was handed over by the person on duty; otherwise the next one just took over."""
     ended_by: str = ""
     counts: dict[str, int] = {}
-    """By `COUNTED`, as the person on duty saw it at the handover."""
+    """By `COUNTED` and `LEFT_OPEN`, as the person on duty saw it at the handover."""
     remarks: tuple[Remark, ...] = ()
     amendments: tuple[Remark, ...] = ()
 
@@ -124,7 +126,7 @@ def _end_shift(rows: Rows, command: Command) -> tuple[RowChanges, list[Fact]]:
         return {}, []
     key, shift = current
     remarks = (*shift.remarks, Remark(command.by, command.at, text)) if text else shift.remarks
-    numbers = {name: command.args.get(name) for name in COUNTED}
+    numbers = {name: command.args.get(name) for name in (*COUNTED, *LEFT_OPEN)}
     counts = {name: number for name, number in numbers.items() if _is_count(number)}
     ended = _replace(
         shift, ended=command.at, ended_by=command.by, signed=True, counts=counts, remarks=remarks

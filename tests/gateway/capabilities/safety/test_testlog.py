@@ -324,6 +324,13 @@ def test_the_whole_way_from_smoke_to_the_signed_page(centre: Centre, tmp_path: P
     assert console.ask("hazard-closed", id="hazard/none", what="?") == "failed"
     eventually(lambda: centre.witness.latest("hazards").get("values") == {"open": 1, "overdue": 0})
 
+    assert console.ask("shift-begin") == "done"
+    assert console.ask("shift-remark", text="巡查正常") == "done"
+    assert console.ask("shift-end", alarms=1, standing=0) == "done"
+    assert console.ask("shift-remark", text="交班以后") == "failed"
+    (ended,) = eventually(lambda: [e for e in find("gateway", "event") if e["kind"] == "shift-ended"])
+    assert (ended["data"]["by"], ended["data"]["signed"], ended["data"]["alarms"]) == ("王", True, 1)
+
     drills = linli("drills", "--config", centre.daemon.site, "--json")
     (held,) = json.loads(drills.stdout)
     assert (held["hazard"], held["by"], list(held["steps"])) == ("gas", "王", ["no-spark"])

@@ -82,7 +82,7 @@ def test_a_shift_from_taking_over_to_an_amendment(house: House, page: Page) -> N
         assert told in happened
     page.click("form:has([value=end]) [type=submit]")
     page.shows("已交班", "#shifts")
-    assert "报警 1 故障 0 确认 1 屏蔽 1 测试 0 演练 0 离线 1" in page.text("[data-shift]")
+    assert "报警 1 故障 0 确认 1 屏蔽 1 测试 0 演练 0 离线 1 未结束的报警 0" in page.text("[data-shift]")
     log_in(page, "李雷")
     page.driver.get(f"{page.url}/shifts")
     page.click("form [type=submit][class=act]")

@@ -34,13 +34,13 @@ def test_a_shift_is_taken_over_remarked_on_and_handed_over() -> None:
     assert duty.do(0, "begin", "王芳") == ["shift-begun"]
     assert duty.do(60, "remark", "王芳", text=" 三楼水管\n 报修 ") == ["shift-remark"]
     assert duty.do(90, "remark", "李主任", text="已联系物业") == ["shift-remark"]
-    assert duty.do(3600, "end", "王芳", text="钥匙已交", alarms=2, faults=0, tests=-1, drills=True) == [
-        "shift-ended"
-    ]
+    assert duty.do(
+        3600, "end", "王芳", text="钥匙已交", alarms=2, faults=0, tests=-1, drills=True, standing=1
+    ) == ["shift-ended"]
     assert duty.do(3660, "begin", "李雷") == ["shift-begun"]
     first, second = duty.shifts()
     assert (first.by, first.signed, first.ended_by, first.counts) == (
-        "王芳", True, "王芳", {"alarms": 2, "faults": 0},
+        "王芳", True, "王芳", {"alarms": 2, "faults": 0, "standing": 1},
     )  # fmt: skip
     assert [(each.by, each.text) for each in first.remarks] == [
         ("王芳", "三楼水管 报修"), ("李主任", "已联系物业"), ("王芳", "钥匙已交"),
