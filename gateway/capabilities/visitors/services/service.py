@@ -196,7 +196,9 @@ class Visitors(Service):
         reading = self._evaluate_line(counter, sample)
         if reading is None or reading.counter.contradictions < MIN_CONTRADICTIONS:
             return reading
-        return reading._replace(why="mixed")
+        # One fact says it all: otherwise every reading would be told as implausible.
+        other_facts = (fact for fact in reading.facts if fact.kind != "counter-implausible")
+        return reading._replace(facts=tuple(other_facts), why="mixed")
 
     def _evaluate_line(self, counter: Counter, sample: Sample) -> CounterReading | None:
         if has_impossible_total(sample):

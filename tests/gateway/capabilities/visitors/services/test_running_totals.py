@@ -558,6 +558,7 @@ def test_two_counters_that_report_as_one_are_soon_not_covered(
         facts = centre.says(30 * number, *counters[which])
         whys.append(centre.row().why)
         assert len(told(facts, "coverage")) == (whys[-1:] != whys[-2:-1])
+        assert not (whys[-1] == "mixed" and told(facts, "counter-implausible"))
     assert whys.count("") < 60
     assert whys[-100:] == ["mixed"] * 100
     for number in range(600, 700):
