@@ -76,6 +76,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_state="device-state",
     device_actions="device-actions",
     requests=REQUESTS,
+    scripts=("shifts.js",),
     styles=("safety.css", "history.css"),
     handlers=SafetyHandlers,
 )

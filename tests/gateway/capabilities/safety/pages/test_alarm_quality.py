@@ -47,6 +47,8 @@ def test_the_page_says_what_is_wrong_and_what_to_do(house: House, page: Page) ->
     page.driver.get(f"{page.url}/alarm-quality")
     page.shows("共 0 条报警", "#alarm-quality")
     assert page.text("[data-measure=peak]").startswith("十分钟内最多 达标 没有报警")
+    page.click("[data-measure=stale] summary")
+    page.shows("当天修好", "[data-measure=stale]")
     house.happened(*(raised(house, 3 - n / 10, n) for n in range(20)))
     page.driver.refresh()
     page.shows("共 20 条报警", "#alarm-quality")

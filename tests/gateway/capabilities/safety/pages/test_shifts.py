@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.shift_log import DutyShift, Remark, ShiftLog
 from gateway.model import Fact, Lane
@@ -189,14 +190,43 @@ def test_a_screen_sees_no_shifts(house: House, served: Served) -> None:
         assert (post(served, cookie, step="begin")[0] == 403) is (name == "display")
 
 
-def test_on_a_screen_each_signs_with_a_number_of_their_own(house: House, served: Served) -> None:
-    Duty(house)
+def bind_screen(house: House, served: Served) -> str:
+    """The cookie of a screen, on which two people may sign."""
     password, pin = hash_password("a long password"), hash_password("274951")
     people = {name: Person(Role.DUTY, password, pin) for name in ("王芳", "李雷")}
     write_people(people_file(house.settings.access), people)
     form = urlencode({"screen": "值班室", "role": Role.DUTY})
     _, headers, _ = served.ask("POST", "/sessions", form, served.cookie())
-    screen = headers["set-cookie"].partition(";")[0]
+    return str(headers["set-cookie"].partition(";")[0])
+
+
+def test_what_was_written_on_a_screen_outlives_the_signature(
+    house: House, served: Served, page: Page
+) -> None:
+    Duty(house)
+    post(served, served.cookie(), step="begin")
+    name, _, value = bind_screen(house, served).partition("=")
+    page.driver.delete_all_cookies()
+    page.driver.add_cookie({"name": name, "value": value})
+    page.driver.get(f"{page.url}/shifts")
+    form = "form:has([value=remark])"
+    page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea").send_keys("三楼水管报修")
+    page.click(f"{form} [type=submit]")
+    page.until(lambda: page.has("#secret"))
+    page.driver.find_element(By.ID, "secret").send_keys("274951", Keys.ENTER)
+    page.until(lambda: page.has(form))
+    field = page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea")
+    assert field.get_attribute("value") == "三楼水管报修"
+    page.click(f"{form} [type=submit]")
+    page.shows("已记下", "#shifts")
+    assert page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea").get_attribute("value") == ""
+    assert house.commands[-1]["args"] == {"text": "三楼水管报修"}
+    assert house.commands[-1]["by"] in ("王芳", "李雷")
+
+
+def test_on_a_screen_each_signs_with_a_number_of_their_own(house: House, served: Served) -> None:
+    Duty(house)
+    screen = bind_screen(house, served)
 
     def sign(name: str) -> int:
         return served.ask("POST", "/sign", urlencode({"name": name, "secret": "274951"}), screen)[0]
