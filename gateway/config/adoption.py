@@ -162,9 +162,9 @@ def _compare_tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
 
 
 def devices_on(site: Site, bus: str) -> dict[str, Device]:
-    """The devices of a bus, without their titles: a new title does not restart a line."""
+    """The devices of a bus, without their titles and rooms: a new one does not restart a line."""
     return {
-        device.name: msgspec.structs.replace(device, title={})
+        device.name: msgspec.structs.replace(device, title={}, room={})
         for device in site.devices.values()
         if device.bus == bus
     }

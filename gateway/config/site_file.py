@@ -77,6 +77,7 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     bus: str
     title: str | dict[str, str] = ""
+    room: str | dict[str, str] = ""
     every: float | None = None
 
     CHECKS: ClassVar[Checks] = {
@@ -291,6 +292,7 @@ class _SiteReader(TomlReader):
             device = Device(
                 name=name,
                 title=localized(keys.title or name),
+                room=localized(keys.room) if keys.room else {},
                 kind=profile.kind,
                 profile=keys.profile,
                 bus=keys.bus,

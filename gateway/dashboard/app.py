@@ -6,7 +6,7 @@ import contextlib
 import functools
 import operator
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,7 +34,7 @@ from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
 from gateway.web.pages import Pages, label
-from gateway.web.part import HOME, KIOSK, PartHandlers
+from gateway.web.part import HOME, KIOSK, PartHandlers, Selection
 from gateway.web.requests import (
     client_address,
     is_same_origin,
@@ -241,11 +241,13 @@ class Dashboard:
     def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
-        """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
+        """The page of that name, as the query chooses. `template` extends `page.html`; `facts` are further
+        variables for it."""
         lang = request_language(request)
+        selection = self._pages.selection(name, request.url.query)
         html = self._pages.render_page(
             name, self.view, lang, self.follower.now_ms(), request.state.role, request.state.person,
-            template, acting_role=self.accounts.role_of_actors(request),
+            template, selection, acting_role=self.accounts.role_of_actors(request),
             is_screen=request.state.is_screen, **facts,
         )  # fmt: skip
         return remember_language(request, lang, HTMLResponse(html, status))
@@ -291,13 +293,17 @@ class Dashboard:
     async def _events(self, request: Request) -> Response:
         default = f"{HOME}.{request_language(request)}"
         views = list(dict.fromkeys(request.query_params.getlist("view"))) or [default]
-        wanted = [(page, lang) for page, _, lang in (view.rpartition(".") for view in views)]
         if len(views) > MAX_STREAM_VIEWS:
             return Response(status_code=400)
-        if any(page not in self._pages or lang not in LANGUAGES for page, lang in wanted):
-            return Response(status_code=404)
+        wanted = {}
         role: Role = request.state.role
-        wanted = [(page, lang) for page, lang in wanted if role.includes(self._pages.role_of(page))]
+        for view in views:
+            address, _, lang = view.rpartition(".")
+            page, _, query = address.partition("?")
+            if page not in self._pages or lang not in LANGUAGES:
+                return Response(status_code=404)
+            if role.includes(self._pages.role_of(page)):
+                wanted[view] = page, lang, self._pages.selection(page, query)
         if not wanted:
             return Response(status_code=403)
         return StreamingResponse(
@@ -307,12 +313,17 @@ class Dashboard:
         )
 
     async def _stream_events(
-        self, wanted: Sequence[tuple[str, str]], role: Role, cookie: str, session_id: str
+        self,
+        wanted: Mapping[str, tuple[str, str, Selection | None]],
+        role: Role,
+        cookie: str,
+        session_id: str,
     ) -> AsyncIterator[bytes]:
-        """For all tabs of a browser, each page in its language: all regions first, as a page may be older
-        than the stream; then those that change, until the session ends or its role changes."""
+        """For all tabs of a browser, each page in its language with its choices, by its view: all regions
+        first, as a page may be older than the stream; then those that change, until the session ends or its
+        role changes."""
         seen: View | None = None
-        sent: dict[tuple[str, str], dict[str, str]] = {}
+        sent: dict[str, dict[str, str]] = {}
         quiet_s = 0.0
         yield b"retry: 2000\n\n"
         while (
@@ -327,14 +338,14 @@ class Dashboard:
                 continue
             quiet_s = 0.0
             seen = self.view
-            for page, lang in wanted:
-                regions = self._pages.render_regions(page, seen, lang)
-                before = sent.get((page, lang), {})
-                sent[page, lang] = regions
+            for view, (page, lang, selection) in wanted.items():
+                regions = self._pages.render_regions(page, seen, lang, selection)
+                before = sent.get(view, {})
+                sent[view] = regions
                 yield _event(
                     "view",
                     {
-                        "view": f"{page}.{lang}",
+                        "view": view,
                         "now": self.follower.now_ms(),
                         "version": self._pages.version,
                         "title": self._pages.document_title(seen, lang),

@@ -99,7 +99,7 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
 def _with_annotations(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
-    """The rows with the parts' annotations; sorted by safety, urgency and condition."""
+    """The rows with the parts' annotations; sorted by urgency, safety and condition."""
     annotated = []
     for row in rows:
         found = {part.name: part.annotate(views[part.name], row.name) for part in parts}
@@ -109,8 +109,8 @@ def _with_annotations(
         sorted(
             annotated,
             key=lambda row: (
-                not row.is_safety_device,
                 -_SEVERITIES.index(row.severity),
+                not row.is_safety_device,
                 _CONDITIONS_BY_SEVERITY.index(row.condition),
             ),
         )
@@ -132,6 +132,8 @@ def _device_row(
         title=info.title,
         kind=info.kind,
         is_safety_device=info.is_safety_device,
+        bus=info.bus,
+        room=info.room,
         condition=DeviceCondition.NOT_HEARD,
         actions=actions,
         order=_last_command(info.name, actions, snapshot.service(Commands.name), now),

@@ -1,4 +1,4 @@
-"""The core's own part of the pages: the overview with all devices, and the bus doctor's report."""
+"""The core's own part of the pages: the overview, all devices, and the bus doctor's report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 
+from .device_list import device_selection
 from .site_settings import PAGE as SETTINGS_PAGE
 from .site_settings import SettingsHandlers
 
@@ -85,10 +86,17 @@ CORE: PagePart[None, BusReports] = PagePart(
         Page(
             name=HOME,
             title="dashboard.page-overview",
-            regions=("tiles", "devices"),
+            regions=("tiles", "attention"),
             menu_order=0,
             role=Role.DISPLAY,
             has_own_route=True,
+        ),
+        Page(
+            name="devices",
+            title="dashboard.devices",
+            regions=("devices",),
+            menu_order=25,
+            selection=device_selection,
         ),
         Page(
             name="lines",

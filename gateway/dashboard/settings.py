@@ -45,6 +45,8 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             units={key: point.unit for key, point in device.points.items()},
             is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
+            bus=device.bus,
+            room=device.room,
         )
         for device in site.devices.values()
     )

@@ -94,6 +94,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: dict[str, str]
     """Its display name, by language."""
+    room: dict[str, str] = {}
+    """Where it is, by language; empty if the site does not say."""
     kind: str
     profile: str
     bus: str

@@ -12,19 +12,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from gateway.model import Value
 from gateway.words import LANGUAGES, error_summary, translate, words
 
-from .part import HOME, KIOSK, Page, PagePart
+from .part import HOME, KIOSK, Page, PagePart, Selection
 from .roles import Role
 from .settings import Settings, title_in
 from .templating import Markup, environment, fingerprint
 from .view import DeviceCondition, View
 
+MAX_QUERY_FIELDS = 32
 MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
+MAX_ATTENTION = 20
+"""Devices that need attention which the overview lists; the rest are counted."""
 
 SHORT_NAME = re.compile(r"[A-Za-z]{0,2}-?\d+")
 
@@ -68,6 +72,7 @@ class Pages:
         self._environment.globals |= {
             "Condition": DeviceCondition,
             "MAX_VALUES": MAX_VALUES,
+            "MAX_ATTENTION": MAX_ATTENTION,
             "HOME": HOME,
             "version": self.version,
             "scripts": [script for part in parts for script in part.scripts],
@@ -107,7 +112,19 @@ class Pages:
             _TemplateSlot(name, _template_file(name, template)) for name, template in templates if template
         ]
 
-    def render_regions(self, page: str, view: View, lang: str) -> dict[str, str]:
+    def selection(self, page: str, query: str) -> Selection | None:
+        """What the query of an address chooses on a page; None if there is nothing to choose."""
+        choose = self._pages[page][1].selection
+        if choose is None:
+            return None
+        try:
+            return choose(dict(parse_qsl(query, max_num_fields=MAX_QUERY_FIELDS)))
+        except ValueError:
+            return choose({})
+
+    def render_regions(
+        self, page: str, view: View, lang: str, selection: Selection | None = None
+    ) -> dict[str, str]:
         """The HTML of each region of a page."""
         last = self._rendered.get(lang)
         if last is None or last[0] is not view:
@@ -116,11 +133,16 @@ class Pages:
             "view": view,
             "when": functools.partial(self._format_time, view.day),
         }
+        rendered = {}
         for part, region in self._regions[page]:
-            if region not in last[1]:
+            is_chosen = selection is not None and region in self._pages[page][1].regions
+            if is_chosen or region not in last[1]:
                 template = self._environment.get_template(_template_file(part, region))
-                last[1][region] = template.render(facts, part=view.parts.get(part))
-        return {region: last[1][region] for _, region in self._regions[page]}
+                text = template.render(facts, part=view.parts.get(part), selection=selection)
+                if not is_chosen:
+                    last[1][region] = text
+            rendered[region] = text if is_chosen else last[1][region]
+        return rendered
 
     def document_title(self, view: View, lang: str) -> str:
         """The document's title; urgent news comes first, as a background tab shows only its start."""
@@ -137,6 +159,7 @@ class Pages:
         role: Role,
         person: str = "",
         template: str = "",
+        selection: Selection | None = None,
         *,
         acting_role: Role | None = None,
         is_screen: bool = False,
@@ -146,10 +169,12 @@ class Pages:
         it, if it is another; `now` is Unix time in milliseconds; `facts` are further variables for a
         template of its own."""
         owner, _ = self._pages[name]
+        query = selection.query if selection else ""
         return self._environment.get_template(
             template or ("wall.html" if name == KIOSK else "page.html")
         ).render(
-            self._template_facts(lang),
+            self._template_facts(lang) | ({"query": query} if selection else {}),
+            stream_view=f"{name}{'?' if query else ''}{query}.{lang}",
             when=functools.partial(self._format_time, view.day),
             view=view,
             part=view.parts.get(owner),
@@ -164,7 +189,8 @@ class Pages:
             ],
             heading=self.document_title(view, lang),
             regions={
-                region: Markup(text) for region, text in self.render_regions(name, view, lang).items()
+                region: Markup(text)
+                for region, text in self.render_regions(name, view, lang, selection).items()
             },
             now=now,
             timezone=self._settings.timezone,

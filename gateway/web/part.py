@@ -57,6 +57,15 @@ class PartInput(msgspec.Struct, frozen=True):
         return info.title if info else {}
 
 
+class Selection(Protocol):
+    """What a person has chosen on a page: immutable, and equal choices are equal."""
+
+    @property
+    def query(self) -> str:
+        """The query of the page's address with this choice; empty for the default."""
+        ...
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A page at `/name`, made of regions: templates that are sent again whenever they change."""
 
@@ -70,6 +79,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the menu shows it, by what the part shows."""
     role: Role = Role.DUTY
     """The least role that sees it."""
+    selection: Callable[[Mapping[str, str]], Selection] | None = None
+    """What the fields of the address's query choose; its regions' templates have it as `selection`."""
     has_own_route: bool = False
     """The part's handlers serve it, with a template of their own."""
 

@@ -23,6 +23,9 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     is_safety_device: bool = False
     actions: tuple[str, ...] = ()
     """The actions that the dashboard offers."""
+    bus: str = ""
+    room: dict[str, str] = {}
+    """By language; empty if the site does not say."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

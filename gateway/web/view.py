@@ -101,6 +101,8 @@ class DeviceAnnotation(msgspec.Struct, frozen=True):
 
     severity: Severity = Severity.NONE
     """The row is marked with it, and the worst are sorted first."""
+    is_out_of_service: bool = False
+    """People have disabled it, or are testing it."""
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
@@ -121,11 +123,30 @@ class DeviceRow(msgspec.Struct, frozen=True):
     diagnoses: tuple[DiagnosisRow, ...] = ()
     annotations: Mapping[str, DeviceAnnotation] = {}
     """By the name of the part that adds it."""
+    bus: str = ""
+    room: dict[str, str] = {}
 
     @property
     def severity(self) -> Severity:
         """The worst of its annotations."""
         return worst(each.severity for each in self.annotations.values())
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether somebody has to look after it."""
+        return bool(self.severity) or self.condition not in {
+            DeviceCondition.GOOD,
+            DeviceCondition.NOT_HEARD,
+        }
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether its reading is good, and nothing is wrong with it or switched off."""
+        return (
+            self.condition is DeviceCondition.GOOD
+            and not self.severity
+            and not any(each.is_out_of_service for each in self.annotations.values())
+        )
 
 
 class UplinkStatus(msgspec.Struct, frozen=True):

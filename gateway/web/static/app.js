@@ -2,7 +2,7 @@
 // Keeps the page up to date: the server sends regions of finished HTML, this puts them in place.
 
 const $ = (id) => document.getElementById(id);
-const { view, timezone, failed, late, sending, lost } = document.body.dataset;
+const { timezone, failed, late, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
 const FIRST_EVENT_TIMEOUT_MS = 3_000; // the stream begins with all regions
@@ -143,6 +143,7 @@ function showAge() {
 
 // The stream
 
+let view = document.body.dataset.view;
 let stream, lastEventAt = Date.now();
 
 // All tabs share one stream, by a worker; where there is none (phones), each has its own.
@@ -334,8 +335,36 @@ document.addEventListener("click", (event) => {
   if (button?.dataset.command) confirmAndSend(button, button);
 });
 
+// What is chosen on a page is in its address; the stream then sends the page with that choice.
+function choose(form, button) {
+  const fields = [...new FormData(form, button)].filter(([, value]) => value.trim());
+  const query = new URLSearchParams(fields).toString();
+  const address = query ? `?${query}` : "";
+  history.replaceState(null, "", location.pathname + address);
+  for (const link of document.querySelectorAll("a[hreflang]")) link.search = `${address || "?"}${address && "&"}lang=${link.hreflang}`;
+  view = `${view.split(/[?.]/)[0]}${address}.${view.split(".").pop()}`;
+  connect();
+}
+
+const CHOICE_DELAY_MS = 150; // while somebody types
+let choiceTimer;
+
+function chooseSoon({ target }) {
+  const form = target.closest("form[data-choice]");
+  clearTimeout(choiceTimer);
+  if (form) choiceTimer = setTimeout(() => choose(form), CHOICE_DELAY_MS);
+}
+
+document.addEventListener("input", chooseSoon);
+document.addEventListener("change", chooseSoon);
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if ("choice" in form.dataset) {
+    event.preventDefault();
+    clearTimeout(choiceTimer);
+    choose(form, event.submitter);
+  }
   if (!form.dataset.command) return;
   event.preventDefault();
   confirmAndSend(form, event.submitter ?? form.querySelector("[type=submit]"));

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+from urllib.parse import quote
 
 import msgspec
 import pytest
 from markupsafe import escape
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState
 from gateway.services.commands import CommandStatus
@@ -17,8 +19,9 @@ from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, read_people, write_people
 from gateway.web.roles import Role
 from gateway.web.sessions import append_ended, session_id
+from gateway.web.settings import DeviceInfo
 from tests.gateway.browser import Page, fill
-from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
+from tests.gateway.dashboard_fixtures import DEVICES, KEY, NASTY, House, Served
 
 
 def test_a_wrong_key_is_refused_and_the_right_one_gets_in(page: Page) -> None:
@@ -46,6 +49,7 @@ def test_the_tiles_follow_the_journal_without_a_reload(house: House, page: Page)
 
 
 def test_every_device_is_listed_with_its_quality_and_age(house: House, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
     house.says("gas", error="timeout")
     page.shows("离线", "[data-key=gas]")
     assert "无应答：请检查设备电源、地址和接线" in page.text("[data-key=gas]")
@@ -60,6 +64,7 @@ def test_every_device_is_listed_with_its_quality_and_age(house: House, page: Pag
 
 
 def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
     button = "[data-key=gas] .acts > button"
     page.until(lambda: page.has("html.script"))
     names = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, button)]
@@ -82,6 +87,7 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
 
 
 def test_a_value_that_was_told_earlier_keeps_its_own_age(house: House, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
     house.says("gas", ago=125, valve=True)
     house.says("gas", lel=3.5)
     page.shows("燃气浓度 3.5%LEL 阀门 开启 2 分钟前", "[data-key=gas]")
@@ -105,6 +111,7 @@ def test_focus_stays_where_it_is_while_the_page_changes(house: House, page: Page
 
 
 def test_a_device_may_have_any_name(page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
     page.until(lambda: "秒前" in page.text("[data-key=nasty]"))
     assert "<img src=x onerror" in page.text("[data-key=nasty]")
     assert not page.has("img[src=x]")
@@ -273,7 +280,7 @@ def test_the_bus_doctor_speaks_beside_the_device_and_on_its_page(house: House, s
     again = Served(house.settings)
     try:
         cookie = again.cookie()
-        _, _, text = again.ask("GET", "/", cookie=cookie)
+        _, _, text = again.ask("GET", "/devices", cookie=cookie)
         said = f"{escape(NASTY)} 从不应答，占用线路 76 %"
         assert said in text.partition('data-key="nasty"')[2]
         _, _, text = again.ask("GET", "/lines", cookie=cookie)
@@ -292,6 +299,146 @@ def test_the_sound_is_off_until_a_person_turns_it_on_and_says_so(house: House, p
     page.until(lambda: page.driver.title.startswith("🔔"))
     page.driver.get(f"{page.url}/?kiosk")
     page.until(lambda: page.driver.title.startswith("🔔"))
+
+
+MANY = tuple(
+    DeviceInfo(
+        f"meter-{n}",
+        {"zh": f"{n} 号电表", "en": f"Meter {n}"},
+        "energy-meter",
+        3600,
+        bus="basement",
+        room={"zh": "地下室", "en": "Cellar"} if n % 2 else {"zh": "大厅", "en": "Hall"},
+    )
+    for n in range(1, 121)
+)
+
+
+def names(page: Page) -> list[str]:
+    script = "return [...document.querySelectorAll('#devices .line')].map((row) => row.dataset.key)"
+    return list(page.driver.execute_script(script))
+
+
+@pytest.fixture
+def many(house: House) -> None:
+    """A house with many devices, in rooms."""
+    house.settings = msgspec.structs.replace(house.settings, devices=DEVICES + MANY)
+    for device in MANY:
+        house.says(device.name, energy=1.0)
+    house.says("meter-77", error="timeout")
+
+
+def test_devices_are_found_and_sorted_as_one_types(many: None, house: House, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
+    page.driver.execute_script("window.sameDocument = true")
+    assert page.has("[data-key='attention/'] [data-key=meter-77]")
+    assert len(names(page)) == 50
+    search = page.driver.find_element(By.NAME, "text")
+    search.send_keys("ＣＥＬＬＡＲ 7")
+    cellar = {device.name for device in MANY if "7" in device.name and device.room["en"] == "Cellar"}
+    page.until(lambda: set(names(page)) == cellar)
+    assert page.text("#devices [role=status]") == f"符合条件的设备：{len(cellar)} 台 显示全部"
+    search.clear()
+    search.send_keys("烟感")
+    page.until(lambda: names(page) == ["smoke"])
+    house.alarm(AlarmState.ACTIVE)
+    page.shows("火警", "[data-key=smoke].line")
+    assert names(page) == ["smoke"]
+    assert search.get_attribute("value") == "烟感"
+    assert page.driver.switch_to.active_element == search
+    search.clear()
+    Select(page.driver.find_element(By.NAME, "state")).select_by_value("offline")
+    page.until(lambda: names(page) == ["meter-77"])
+    Select(page.driver.find_element(By.NAME, "state")).select_by_value("")
+    Select(page.driver.find_element(By.NAME, "kind")).select_by_value("energy-meter")
+    Select(page.driver.find_element(By.NAME, "sort")).select_by_value("name")
+    page.until(lambda: names(page)[:1] == ["meter-1"])
+    assert page.driver.current_url.endswith("/devices?kind=energy-meter&sort=name")
+    assert page.driver.execute_script("return window.sameDocument")
+
+
+def test_what_was_chosen_survives_a_reload_and_going_back(many: None, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices")
+    page.driver.find_element(By.NAME, "text").send_keys("9")
+    Select(page.driver.find_element(By.NAME, "sort")).select_by_value("name")
+    page.until(lambda: "sort=name" in page.driver.current_url)
+    chosen = sorted(device.name for device in MANY if "9" in device.name)
+    page.until(lambda: sorted(names(page)) == chosen)
+    chosen = names(page)
+    page.driver.refresh()
+    assert names(page) == chosen
+    page.click("nav a[href='/lines']")
+    page.until(lambda: page.has("#lines"))
+    page.driver.back()
+    page.until(lambda: page.has("#devices"))
+    assert names(page) == chosen
+    assert page.driver.find_element(By.NAME, "text").get_attribute("value") == "9"
+    page.click("footer a[lang=en]")
+    page.shows("Cellar", "#devices")
+    page.shows("Matching devices: ", "#devices")
+    assert sorted(names(page)) == sorted(chosen)
+
+
+def test_devices_are_shown_in_parts(many: None, house: House, page: Page) -> None:
+    page.driver.get(f"{page.url}/devices?kind=energy-meter")
+    first = names(page)
+    page.shows("显示更多（还有 70 台）", "#devices")
+    page.driver.find_element(By.CSS_SELECTOR, "#devices [name=rows]").send_keys(Keys.ENTER)
+    page.until(lambda: len(names(page)) == 100)
+    assert names(page)[:50] == first
+    page.click("#devices [name=rows]")
+    page.until(lambda: len(names(page)) == 120)
+    assert not page.has("#devices [name=rows]")
+    house.says("meter-77", energy=2.0)
+    page.until(lambda: not page.has("[data-key='attention/'] [data-key=meter-77]"))
+    assert len(names(page)) == 120
+
+
+def test_devices_are_chosen_without_a_script_too(many: None, page: Page) -> None:
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.driver.get(f"{page.url}/devices?lang=en")
+        page.driver.find_element(By.NAME, "text").send_keys("cellar", Keys.ENTER)
+        page.until(lambda: "text=cellar" in page.driver.current_url)
+        assert "Matching devices: 60" in page.text("#devices")
+        page.click("#devices [name=rows]")
+        page.until(lambda: len(names(page)) == 60)
+        assert not page.has("#devices .acts button:not([data-command])")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+STRANGE = ("rows=-1", "rows=9999999999", "rows=²", "state=x&sort=y&kind=z", "text=%00%ff", "a=1&" * 99)
+
+
+@pytest.mark.parametrize("query", STRANGE)
+def test_an_address_may_choose_anything(house: House, served: Served, query: str) -> None:
+    cookie = served.cookie()
+    status, _, text = served.ask("GET", f"/devices?{quote(query, safe='=&%')}", cookie=cookie)
+    assert status == 200
+    assert 'id="devices-title"' in text
+    view = quote(f"devices?{query}.zh", safe="")
+    assert served.ask("GET", f"/events?view={view}", cookie=cookie)[0] == 200
+
+
+def test_the_overview_shows_the_devices_that_need_somebody(house: House, page: Page) -> None:
+    house.says("nasty", error="timeout")
+    house.says("smoke", smoke=False)
+    house.says("gas", lel=2.5)
+    house.says("counter", **{"in": 5128, "out": 5097})
+    page.shows("离线", "#attention [data-key=nasty]")
+    page.until(lambda: "3 台设备正常" in page.text("#attention .rest"))
+    assert "1 台尚无消息" in page.text("#attention .rest")
+    assert not page.has("#attention [data-key=gas]")
+    assert not page.has("#attention [data-command]")
+    house.out("gas", AlarmMode.DISABLED)
+    page.shows("1 台在屏蔽或测试中", "#attention .rest")
+    page.shows("2 台设备正常", "#attention .rest")
+    page.click("#attention [data-key=nasty] a")
+    page.until(lambda: names(page) == ["nasty"])
+    page.driver.back()
+    page.click("#attention .rest .if-live")
+    page.until(lambda: len(names(page)) == 5)
 
 
 @pytest.mark.parametrize("path", ["safety", "walk-test", "lines"])

@@ -360,12 +360,13 @@ def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
     hazards = (
         alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK_POINT
     )
-    modes = (row.mode for row in part.out if row.device == device)
+    modes = tuple(dict.fromkeys(row.mode for row in part.out if row.device == device))
     found = tuple(dict.fromkeys(hazards))
     return SafetyAnnotation(
         severity=worst(map(severity_of, found)),
+        is_out_of_service=bool(modes),
         hazards=found,
-        modes=tuple(dict.fromkeys(modes)),
+        modes=modes,
         tripping=any(row.device == device and row.tripping for row in part.out),
     )
 

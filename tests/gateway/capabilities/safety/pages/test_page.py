@@ -155,7 +155,7 @@ def test_a_drill_is_begun_after_a_second_thought_and_is_never_taken_for_an_alarm
 
 
 def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> None:
-    page.until(lambda: page.has("html.script"))
+    page.driver.get(f"{page.url}/devices")
     page.click("[data-key=smoke].line summary")
     fill(page, "[data-key=smoke].line [data-key=disable]", why=NASTY)
     page.shows("“一层活动室烟感”已屏蔽", "#toast.done")

@@ -107,7 +107,8 @@ def test_which_of_several_points_it_is_is_shown() -> None:
 def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
-    assert seen.devices[0].annotations["safety"] == SafetyAnnotation(Severity.DANGER, (Hazard.FIRE,))
+    expected = SafetyAnnotation(severity=Severity.DANGER, hazards=(Hazard.FIRE,))
+    assert seen.devices[0].annotations["safety"] == expected
     assert seen.devices[0].values == (PointRow("smoke", True),)
 
 
