@@ -5,7 +5,8 @@ const $ = (id) => document.getElementById(id);
 const { timezone, failed, late, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
-const FIRST_EVENT_TIMEOUT_MS = 3_000; // the stream begins with all regions
+const CALL_INTERVAL_MS = 5_000; // a tab that the shared stream does not hear is taken for closed
+const ANSWER_TIMEOUT_MS = 3_000; // the shared stream answers every call
 const COMMAND_TIMEOUT_MS = 20_000; // the gateway executes no command that is older than 15 s
 
 document.documentElement.classList.add("script");
@@ -144,38 +145,46 @@ function showAge() {
 // The stream
 
 let view = document.body.dataset.view;
-let stream, lastEventAt = Date.now();
+let stream, lastEventAt = Date.now(), lastCallAt = 0;
 
 // All tabs share one stream, by a worker; where there is none (phones), each has its own.
 function connect() {
-  lastEventAt = Date.now();
   stream ??= "SharedWorker" in window ? sharedStream() : new EventStream(receive);
+  lastEventAt = lastCallAt = Date.now();
   stream.follow([view]);
 }
 
+// Nobody is told when a worker ends, and not always when it cannot start: one that does not answer is left for
+// another.
 function sharedStream() {
-  const worker = new SharedWorker("/static/stream.js"), { port } = worker;
-  let isHeard = false;
-  const leave = () => port.postMessage(null);
-  const useOwnStream = () => {
-    if (isHeard) return;
-    isHeard = true;
-    leave();
-    port.onmessage = null;
-    stream = new EventStream(receive);
-    connect();
-  };
-  port.onmessage = ({ data }) => {
-    isHeard = true;
-    receive(data);
-  };
-  // A worker that could not start says nothing, or not even that.
-  worker.onerror = useOwnStream;
-  setTimeout(useOwnStream, FIRST_EVENT_TIMEOUT_MS);
-  addEventListener("pagehide", leave);
-  addEventListener("pageshow", ({ persisted }) => { if (persisted) connect(); });
-  return { follow: () => port.postMessage(view) };
+  let port, timer;
+
+  function follow() {
+    if (!port) {
+      ({ port } = new SharedWorker("/static/stream.js"));
+      port.onmessage = ({ data }) => {
+        timer = clearTimeout(timer);
+        if (data.name !== "answer") receive(data);
+      };
+    }
+    port.postMessage(view);
+    timer ??= setTimeout(() => {
+      close();
+      follow();
+    }, ANSWER_TIMEOUT_MS);
+  }
+
+  function close() {
+    timer = clearTimeout(timer);
+    port?.postMessage(null);
+    port = undefined;
+  }
+
+  return { follow, close };
 }
+
+addEventListener("pagehide", () => stream.close());
+addEventListener("pageshow", ({ persisted }) => { if (persisted) connect(); });
 
 let onData = () => {};  // for the script of a page
 
@@ -201,9 +210,13 @@ async function showDisconnected(isEnded) {
 }
 
 function checkStream() {
-  if (Date.now() - lastEventAt < SILENCE_TIMEOUT_MS) return;
-  streamIsLost = true;
-  connect();
+  if (Date.now() - lastEventAt >= SILENCE_TIMEOUT_MS) {
+    streamIsLost = true;
+    connect();
+  } else if (Date.now() - lastCallAt >= CALL_INTERVAL_MS) {
+    lastCallAt = Date.now();
+    stream.follow([view]);
+  }
 }
 
 // Commands

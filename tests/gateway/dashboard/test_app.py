@@ -71,7 +71,7 @@ def test_a_key_becomes_a_session_and_leaves_the_address(served: Served) -> None:
     assert cookie["samesite"] == "strict"
     assert not cookie["secure"]
     assert KEY not in cookie.value
-    status, _, text = served.ask("GET", "/", cookie=served.cookie())
+    status, _, text = served.ask("GET", "/devices", cookie=served.cookie())
     assert status == 200
     assert "一层活动室烟感" in text
     assert KEY not in text
@@ -444,7 +444,7 @@ def test_what_was_told_before_the_page_started_is_found_in_the_journal(house: Ho
         house.start()
     served = Served(house.settings)
     try:
-        _, _, page = served.ask("GET", "/", cookie=served.cookie(), accept_language="en")
+        _, _, page = served.ask("GET", "/devices", cookie=served.cookie(), accept_language="en")
         line = page.partition('data-key="gas"')[2].partition("</li>")[0]
         assert "<dt>Valve</dt><dd><b>open</b>" in line
         ages = [int(at) for at in re.findall(r'data-at="(\d+)"', line)]

@@ -215,22 +215,6 @@ def test_ten_tabs_live_on_one_stream_and_commands_get_through(house: House, page
     page.until(lambda: page.has("#alarms .panel.calm"))
 
 
-@pytest.mark.parametrize("fault", ["", "set onerror(report) { setTimeout(report); }"])
-def test_without_the_shared_stream_a_page_has_its_own(house: House, page: Page, fault: str) -> None:
-    """A worker that never says anything, and one that cannot start."""
-    script = f"window.SharedWorker = class {{ port = {{ postMessage() {{}} }}; {fault} }};"
-    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
-    try:
-        page.driver.get(page.url)
-        page.until(lambda: page.has("html.script"))
-        house.alarm(AlarmState.ACTIVE)
-        page.until(lambda: page.has("#alarms .panel.alarm"), seconds=10)
-        assert not page.has("body.old-data")
-    finally:
-        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
-        page.driver.get(page.url)
-
-
 def test_a_command_that_gets_no_answer_says_so(house: House, page: Page) -> None:
     page.driver.execute_script(
         "AbortSignal.timeout = () => AbortSignal.abort(new DOMException('', 'TimeoutError'))"
@@ -479,15 +463,16 @@ def test_a_person_sees_what_the_role_may_do(house: House, page: Page) -> None:
     page.driver.get(page.url)
     page.until(lambda: page.has("html.script"))
     assert not page.driver.find_element(By.CSS_SELECTOR, "[data-key='1'] button").is_displayed()
-    assert not page.driver.find_element(
-        By.CSS_SELECTOR, "#drill form, [data-key=gas] [data-key=disable]"
-    ).is_displayed()
     page.click("#alarms button.act")
     page.until(lambda: house.commands)
     assert house.commands[0]["by"] == "王芳"
     house.compartment(1, occupied=True)
     page.shows("占用", "[data-key='1']")
     assert not page.driver.find_element(By.CSS_SELECTOR, "[data-key='1'] button").is_displayed()
+    page.driver.get(f"{page.url}/devices")
+    page.until(lambda: page.has("html.script"))
+    disable = page.driver.find_element(By.CSS_SELECTOR, "[data-key=gas] [data-key=disable]")
+    assert not disable.is_displayed()
 
 
 def test_an_act_that_the_role_may_not_do_any_more_is_refused_in_words(house: House, page: Page) -> None:
