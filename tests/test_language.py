@@ -40,7 +40,7 @@ TYPED = frozenset(
     WORD.findall(
         """linli sudo sha256sum gpioinfo bluetooth gpio zh en true false nan inf y ack reset is default
         overhead oblique mon sun people add remove sessions revoke display duty manager installer
-        CAPABILITY"""
+        CAPABILITY sensor"""
     )
 )
 """What a person types beside the keys of files and the commands: programs, values, answers."""
