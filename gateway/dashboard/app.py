@@ -6,6 +6,7 @@ import contextlib
 import functools
 import operator
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
@@ -33,6 +35,7 @@ from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
+from gateway.web.line_changes import LineChange, line_changes
 from gateway.web.pages import Pages, label
 from gateway.web.part import HOME, KIOSK, PartHandlers, Selection
 from gateway.web.requests import (
@@ -68,6 +71,10 @@ COMMAND_LIFETIME_MS = 15_000
 READING = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
 PATHS_WITHOUT_SESSION = {"/favicon.ico", *OPEN_PATHS}
+GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL = 14, 7
+"""An event stream takes 128 kB of memory to be compressed."""
+MIN_COMPRESSED_BYTES = 512
+ASSET_LIFETIME_S = 31_536_000
 FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
@@ -79,6 +86,20 @@ SECURITY_HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": ", ".join(
+        f"{feature}=()"
+        for feature in (
+            "camera",
+            "display-capture",
+            "geolocation",
+            "hid",
+            "microphone",
+            "midi",
+            "payment",
+            "serial",
+            "usb",
+        )
+    ),
 }
 
 
@@ -109,7 +130,8 @@ class AccessMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS)
-                headers.setdefault("cache-control", "no-store")
+                cache_control = self._dashboard.cache_control(request, message["status"])
+                headers.setdefault("cache-control", cache_control)
                 if request.state.is_screen and "set-cookie" not in headers:
                     # Browsers keep no cookie for more than 400 days; nobody logs in at a wall again.
                     renewal = Response()
@@ -180,13 +202,25 @@ class Dashboard:
                 *PhoneApp(self).routes(),
                 Mount("/static", _static_files()),
             ],
-            middleware=[Middleware(AccessMiddleware, dashboard=self)],
+            middleware=[
+                Middleware(AccessMiddleware, dashboard=self),
+                Middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=6),
+            ],
             exception_handlers={HTTPException: self._problem_response, 500: self._problem_response},
             lifespan=lifespan,
         )
         # It would make an address of the `Host` header, whatever that contains.
         app.router.redirect_slashes = False
         return app
+
+    def cache_control(self, request: Request, status: int) -> str:
+        """Assets are addressed by their version, and kept; those that are not are asked for again. Nothing
+        else is kept."""
+        if not request.scope["path"].startswith("/static/") or status not in {200, 206, 304}:
+            return "no-store"
+        if request.query_params.get("v") == self._pages.version:
+            return f"private, max-age={ASSET_LIFETIME_S}, immutable"
+        return "no-cache"
 
     def _route_role(self, handlers: PartHandlers, route: Route) -> Role:
         """The least role that a route of a part needs."""
@@ -306,11 +340,13 @@ class Dashboard:
                 wanted[view] = page, lang, self._pages.selection(page, query)
         if not wanted:
             return Response(status_code=403)
-        return StreamingResponse(
-            self._stream_events(wanted, role, request.cookies[SESSION_COOKIE], request.state.session),
-            media_type="text/event-stream",
-            headers={"x-accel-buffering": "no"},
-        )
+        cookie = request.cookies[SESSION_COOKIE]
+        events = self._stream_events(wanted, role, cookie, request.state.session)
+        headers = {"x-accel-buffering": "no", "vary": "accept-encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            events = _compressed(events)
+            headers["content-encoding"] = "gzip"
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     async def _stream_events(
         self,
@@ -320,10 +356,10 @@ class Dashboard:
         session_id: str,
     ) -> AsyncIterator[bytes]:
         """For all tabs of a browser, each page in its language with its choices, by its view: all regions
-        first, as a page may be older than the stream; then those that change, until the session ends or its
-        role changes."""
+        first, as a page may be older than the stream; then what changes in their lines, until the session
+        ends or its role changes."""
         seen: View | None = None
-        sent: dict[str, dict[str, str]] = {}
+        sent: dict[str, dict[str, list[str]]] = {}
         quiet_s = 0.0
         yield b"retry: 2000\n\n"
         while (
@@ -340,8 +376,8 @@ class Dashboard:
             seen = self.view
             for view, (page, lang, selection) in wanted.items():
                 regions = self._pages.render_regions(page, seen, lang, selection)
-                before = sent.get(view, {})
-                sent[view] = regions
+                lines = {name: html.split("\n") for name, html in regions.items()}
+                before, sent[view] = sent.get(view), lines
                 yield _event(
                     "view",
                     {
@@ -349,9 +385,7 @@ class Dashboard:
                         "now": self.follower.now_ms(),
                         "version": self._pages.version,
                         "title": self._pages.document_title(seen, lang),
-                        "regions": {
-                            name: html for name, html in regions.items() if before.get(name) != html
-                        },
+                        "regions": regions if before is None else _region_changes(before, lines),
                     },
                 )
         if not self.follower.closed:
@@ -440,6 +474,20 @@ def _static_files() -> StaticFiles:
     static = StaticFiles()
     static.all_directories = [folder for folder in static_folders() if folder.is_dir()]
     return static
+
+
+def _region_changes(
+    before: Mapping[str, list[str]], now: Mapping[str, list[str]]
+) -> dict[str, list[LineChange]]:
+    """By region that has changed: what has changed in its lines."""
+    return {name: line_changes(before[name], lines) for name, lines in now.items() if before[name] != lines}
+
+
+async def _compressed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """As gzip, each piece at once."""
+    packer = zlib.compressobj(wbits=GZIP_WINDOW_BITS + 16, memLevel=GZIP_MEMORY_LEVEL)
+    async for piece in pieces:
+        yield packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

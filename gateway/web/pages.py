@@ -75,6 +75,7 @@ class Pages:
             "MAX_ATTENTION": MAX_ATTENTION,
             "HOME": HOME,
             "version": self.version,
+            "static": lambda name: f"/static/{name}?v={self.version}",
             "scripts": [script for part in parts for script in part.scripts],
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],

@@ -2,7 +2,7 @@
 // Keeps the page up to date: the server sends regions of finished HTML, this puts them in place.
 
 const $ = (id) => document.getElementById(id);
-const { timezone, failed, late, sending, lost } = document.body.dataset;
+const { version, timezone, failed, late, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
 const CALL_INTERVAL_MS = 5_000; // a tab that the shared stream does not hear is taken for closed
@@ -161,7 +161,7 @@ function sharedStream() {
 
   function follow() {
     if (!port) {
-      ({ port } = new SharedWorker("/static/stream.js"));
+      ({ port } = new SharedWorker(`/static/stream.js?v=${version}`));
       port.onmessage = ({ data }) => {
         timer = clearTimeout(timer);
         if (data.name !== "answer") receive(data);

@@ -8,6 +8,18 @@
 const STREAM_TIMEOUT_MS = 8_000; // a heartbeat comes at least every 3 s
 const TAB_TIMEOUT_MS = 150_000; // tabs call every 5 s, those in the background every minute
 
+// A region is its whole HTML, or what has changed in its lines: [at, count, fresh lines], the first first.
+function changedLines(lines, change) {
+  if (typeof change === "string") return change.split("\n");
+  const pieces = [];
+  let next = 0;
+  for (const [at, count, fresh] of change) {
+    pieces.push(lines.slice(next, at), fresh);
+    next = at + count;
+  }
+  return pieces.concat([lines.slice(next)]).flat();
+}
+
 class EventStream {
   constructor(receive) {
     this.receive = receive;
@@ -21,10 +33,17 @@ class EventStream {
     this.source?.close();
     const source = new EventSource(url);
     Object.assign(this, { url, source, lastEventAt: Date.now() });
+    const linesOf = new Map(); // by region: its lines
     for (const name of ["view", "beat"])
       source.addEventListener(name, (event) => {
         this.lastEventAt = Date.now();
-        this.receive({ name, data: JSON.parse(event.data) });
+        const data = JSON.parse(event.data);
+        for (const [region, change] of Object.entries(data.regions ?? {})) {
+          const key = `${data.view} ${region}`, lines = changedLines(linesOf.get(key), change);
+          linesOf.set(key, lines);
+          data.regions[region] = lines.join("\n");
+        }
+        this.receive({ name, data });
       });
     // Somebody has ended the session: to try again would only be refused.
     source.addEventListener("ended", () => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import html
 import http.client
 import json
@@ -304,7 +305,41 @@ def test_every_answer_is_hardened(served: Served) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-    assert headers["cache-control"] == "no-store"
+        assert "camera=()" in headers["permissions-policy"]
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store")
+
+
+def test_a_browser_keeps_the_scripts_and_styles_of_a_version(served: Served) -> None:
+    _, _, page = served.ask("GET", "/", cookie=served.cookie())
+    assets = re.findall(r'(?:src|href)="(/static/[^"]+\.(?:js|css)[^"]*)"', page)
+    assert len(assets) >= 3
+    for path in assets:
+        status, headers, _ = served.ask("GET", path)
+        assert status == 200
+        assert "immutable" in headers["cache-control"]
+        status, headers, _ = served.ask("GET", path.partition("?")[0], if_none_match=headers["etag"])
+        assert (status, headers["cache-control"]) == (304, "no-cache")
+    version = assets[0].partition("?")[2]
+    for path, status in ((f"/static/none.js?{version}", 404), (f"/?{version}", 200)):
+        got, headers, _ = served.ask("GET", path, cookie=served.cookie())
+        assert (got, headers["cache-control"]) == (status, "no-store")
+    _, headers, _ = served.ask("GET", "/static/app.js?v=older")
+    assert headers["cache-control"] == "no-cache"
+
+
+def test_what_is_sent_is_compressed_for_those_who_can_read_it(served: Served) -> None:
+    for path in ("/devices", "/static/style.css"):
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        with contextlib.closing(connection):
+            headers = {"cookie": served.cookie(), "accept-encoding": "gzip, br", "accept-language": "zh"}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            packed = answer.read()
+            _, _, plain = served.ask("GET", path, cookie=served.cookie(), accept_language="zh")
+            assert answer.headers["content-encoding"] == "gzip"
+            unpacked = gzip.decompress(packed).decode()
+            assert unpacked[:100] == plain[:100]
+            assert len(packed) < len(unpacked) / 2
 
 
 def test_a_body_has_an_end_and_a_form(served: Served) -> None:
