@@ -188,7 +188,7 @@ def _sensor_row(name: str, sensor: SensorLog, names: LogNames, language: str) ->
             f"{entry.at:%m-%d %H:%M}",
             _point_title(entry.point, device, names, language),
             place_text(language, entry.place, entry.where),
-            entry.by,
+            _person(entry.by, language),
             entry.why,
         )
         return " ".join(filter(None, texts))
@@ -229,7 +229,7 @@ def _drill_row(drill: LoggedEvent, plans: Mapping[Hazard, EmergencyPlan], langua
     return [
         f"{began:%m-%d %H:%M}",
         translate(language, f"hazard.{body['hazard']}"),
-        body["by"],
+        _person(body["by"], language),
         _duration(body["seconds"], language),
         f"{len(body['steps'])}/{len(body['steps']) + len(skipped)}",
         "\n".join(words.get(step, step) for step in skipped),
@@ -270,11 +270,16 @@ def _finding_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
             body["where"],
             body["what"],
             translate(language, f"testlog.{body['severity']}"),
-            body["by"],
+            _person(body["by"], language),
             body.get("done", translate(language, "testlog.open")),
-            body.get("closed_by", ""),
+            _person(body.get("closed_by", ""), language),
             _duration(body.get("seconds"), language) if key in closed else "",
         ]
+
+
+def _person(name: str, language: str) -> str:
+    """A person; where it was done, if nobody gave a name."""
+    return words(language).get(f"origin.{name}", name)
 
 
 def _duration(seconds: float | None, language: str) -> str:

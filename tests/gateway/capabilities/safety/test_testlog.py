@@ -181,7 +181,16 @@ def test_what_is_no_device_has_a_title_and_a_long_list_is_cut(tmp_path: Path) ->
     log = PeriodLog("2026-12", names, gateway.local)
     for second in range(100):
         log.add_record(Record(Lane.ALARM, "outputs", second, "alarm", gateway.at(second), body))
-    ((name, _, _, _, faults, _),) = log_tables(log, names, "zh")[0].rows
+    body = {
+        "id": "smoke/smoke/1",
+        "change": "tested",
+        "point": "smoke",
+        "hazard": "fire",
+        "by": "dashboard",
+    }
+    log.add_record(Record(Lane.ALARM, "smoke", 1, "alarm", gateway.at(0), body))
+    (name, _, _, _, faults, _), tested = log_tables(log, names, "zh")[0].rows
+    assert tested[2] == "12-01 12:00 烟雾 看板"
     lines = faults.splitlines()
     assert (name, lines[0], lines[-1]) == ("联动设备", "12-01 12:00 警笛", "……另有 40 条，见报警历史")
     assert len(lines) == 61
