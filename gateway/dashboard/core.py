@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from starlette.routing import Route
+
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
 from gateway.services.presence import Presence
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.pages import label
-from gateway.web.part import HOME, KIOSK, Page, PagePart, PartInput, Tile
+from gateway.web.part import HOME, KIOSK, Page, PagePart, PartHandlers, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 
 from .device_list import device_selection
+from .device_page import PAGE as DEVICE_PAGE
+from .device_page import DeviceHandlers, device_choice
 from .site_settings import PAGE as SETTINGS_PAGE
 from .site_settings import SettingsHandlers
 
@@ -77,6 +81,11 @@ def _reminders(reports: BusReports) -> Iterable[Reminder]:
     return [Reminder("dashboard.remind-findings", count, "/lines", order=30)]
 
 
+class _Handlers(PartHandlers):
+    def routes(self) -> list[Route]:
+        return [*DeviceHandlers(self._context).routes(), *SettingsHandlers(self._context).routes()]
+
+
 CORE: PagePart[None, BusReports] = PagePart(
     name="core",
     services=(Presence, Commands, Configuration),
@@ -97,6 +106,13 @@ CORE: PagePart[None, BusReports] = PagePart(
             regions=("devices",),
             menu_order=25,
             selection=device_selection,
+        ),
+        Page(
+            name=DEVICE_PAGE,
+            title="dashboard.page-device",
+            regions=("device",),
+            selection=device_choice,
+            has_own_route=True,
         ),
         Page(
             name="lines",
@@ -123,5 +139,5 @@ CORE: PagePart[None, BusReports] = PagePart(
     frame_regions=("status", "banners"),
     tiles=(Tile("todo-tile", order=20),),
     requests=(OperateDevice,),
-    handlers=SettingsHandlers,
+    handlers=_Handlers,
 )

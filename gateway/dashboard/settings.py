@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,6 +38,7 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
 
 def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
     """The devices of a site."""
+    models = {name: tomllib.loads(text) for name, text in site.sources.items() if name}
     return tuple(
         DeviceInfo(
             name=device.name,
@@ -47,8 +50,22 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
             bus=device.bus,
             room=device.room,
+            address=_address_text(device.address),
+            profile=device.profile,
+            is_verified=models[device.profile].get("verified", False),
+            **{key: models[device.profile][key] for key in ("maker", "model", "source")},
         )
         for device in site.devices.values()
+    )
+
+
+def _address_text(address: Any) -> str:
+    """The keys of an address that are one word or number. Secrets are in files, which are left out."""
+    keys = msgspec.to_builtins(address, enc_hook=str)
+    return ", ".join(
+        f"{key} = {value}"
+        for key, value in keys.items()
+        if isinstance(value, str | int) and not isinstance(value, bool) and not key.endswith("_file")
     )
 
 

@@ -26,6 +26,15 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     bus: str = ""
     room: dict[str, str] = {}
     """By language; empty if the site does not say."""
+    address: str = ""
+    """Its address on the bus, as keys and values of the site file."""
+    profile: str = ""
+    maker: str = ""
+    model: str = ""
+    source: str = ""
+    """What the device model is based on."""
+    is_verified: bool = False
+    """Whether a real device has confirmed the device model."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -232,9 +232,14 @@ def wall_ms(at: Stamp, now: Stamp) -> int | None:
 
 
 def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
-    """Whether a reading is older than three intervals and five seconds. `at` is Unix time in milliseconds;
-    None: unknown, which is stale."""
-    return at is None or now.wall_ms - at > (3 * interval_s + 5) * 1000
+    """Whether a reading is older than `stale_after_s`. `at` is Unix time in milliseconds; None: unknown,
+    which is stale."""
+    return at is None or now.wall_ms - at > stale_after_s(interval_s) * 1000
+
+
+def stale_after_s(interval_s: float) -> float:
+    """The age at which a reading is stale."""
+    return 3 * interval_s + 5
 
 
 def place_count(summary: Record | None, now: Stamp) -> PlaceCount:

@@ -419,7 +419,7 @@ def test_the_overview_shows_the_devices_that_need_somebody(house: House, page: P
     page.shows("1 台在屏蔽或测试中", "#attention .rest")
     page.shows("2 台设备正常", "#attention .rest")
     page.click("#attention [data-key=nasty] a")
-    page.until(lambda: names(page) == ["nasty"])
+    page.shows(NASTY, "#device-title")
     page.driver.back()
     page.click("#attention .rest .if-live")
     page.until(lambda: len(names(page)) == 5)

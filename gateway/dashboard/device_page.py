@@ -1,0 +1,79 @@
+"""The page of one device: what it is, what it says and has said lately, and its last message as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.base import control
+from gateway.model import GatewayError
+from gateway.web.part import PartHandlers
+from gateway.web.requests import request_language
+from gateway.web.roles import Role
+from gateway.words import error_summary
+
+from .device_history import read_history
+
+PAGE = "device"
+RANGES_HOURS = (1, 6, 24)
+"""The first is the default."""
+MAX_NAME_CHARACTERS = 100
+READ_TIMEOUT_S = 10.0
+
+
+class DeviceChoice(msgspec.Struct, frozen=True):
+    """Which device the page shows, and how many hours of its history."""
+
+    name: str = ""
+    hours: int = RANGES_HOURS[0]
+
+    @property
+    def query(self) -> str:
+        """The query of the address."""
+        hours = {"hours": self.hours} if self.hours != RANGES_HOURS[0] else {}
+        return urlencode({"name": self.name, **hours})
+
+
+def device_choice(query: Mapping[str, str]) -> DeviceChoice:
+    """What the query of an address chooses."""
+    hours = {str(each): each for each in RANGES_HOURS}.get(query.get("hours", ""), RANGES_HOURS[0])
+    return DeviceChoice(query.get("name", "")[:MAX_NAME_CHARACTERS], hours)
+
+
+class DeviceHandlers(PartHandlers):
+    """`/device?name=…`; with `read` in the query it also asks the daemon for the last message."""
+
+    def routes(self) -> list[Route]:
+        return [Route(f"/{PAGE}", self._page)]
+
+    async def _page(self, request: Request) -> Response:
+        choice = device_choice(request.query_params)
+        settings = self._context.settings
+        info = settings.device(choice.name)
+        if info is None:
+            raise HTTPException(404)
+        may_read, message = request.state.role.includes(Role.INSTALLER), None
+        if may_read and "read" in request.query_params:
+            message = await self._message(request, choice.name)
+        history = await read_history(
+            settings.journal, choice.name, info.interval_s, choice.hours, self._context.clock
+        )
+        return self._context.page_response(
+            request, PAGE, "core/device-page.html", info=info, choice=choice, ranges=RANGES_HOURS,
+            history=history, may_read=may_read, message=message,
+        )  # fmt: skip
+
+    async def _message(self, request: Request, device: str) -> dict[str, Any]:
+        """The last message of a device, read now if it is one that is asked; or `failure`, in words."""
+        try:
+            socket = self._context.settings.control
+            return await control.call_daemon(socket, "read", READ_TIMEOUT_S, device=device)
+        except GatewayError as error:
+            return {"failure": error_summary(request_language(request), error.key, error.facts)}
