@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 import gateway.capabilities
 from gateway.config.capability import capabilities
-from gateway.dashboard.parts import page_parts, template_folders
+from gateway.dashboard.parts import page_parts, static_folders, template_folders
 from gateway.model import ConfigError
 from gateway.web.pages import Pages
+from gateway.web.part import KIOSK
 from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from tests.gateway.views import sample, view
@@ -93,3 +95,13 @@ def test_two_parts_cannot_have_a_page_of_one_name(folder: Path) -> None:
         page_parts()
     assert refused.value.facts["name"] == "visits"
     assert {refused.value.facts["capability"], refused.value.facts["other"]} == {"rooms", "visitors"}
+
+
+def test_no_style_of_a_part_is_taken_for_a_whole_page() -> None:
+    """The body has the name of its page as its class: what has the same class looks like it, and it like
+    that."""
+    pages = (page.name for part in page_parts() for page in part.pages if page.name != KIOSK)
+    bare = re.compile(rf"^\s*(\.(?:{'|'.join(pages)}))\s*[,{{]", re.MULTILINE)
+    sheets = [file for folder in static_folders() for file in sorted(folder.glob("*.css"))]
+    assert len(sheets) > 3
+    assert [(file.name, found) for file in sheets for found in bare.findall(file.read_text("utf-8"))] == []
