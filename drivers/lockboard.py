@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Bus, Checks, ConfigError, Device, Driver, Point, ReadFailed, Scan, Value
+from gateway.model import Bus, Checks, ConfigError, Device, Driver, Point, ReadFailed, Role, Scan, Value
 from gateway.wire.serialport import SerialPort, open_port
 
 WKLY_START = b"WKLY"
@@ -339,7 +339,7 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_status,
-    actions=("open",),
+    actions={"open": Role.MANAGER},
     check_device=check_device,
     scan=Scan(
         candidate_buses=_candidate_buses,

@@ -28,6 +28,7 @@ from gateway.model import (
     Point,
     Raw,
     ReadFailed,
+    Role,
     Value,
     sentence,
 )
@@ -286,7 +287,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_raw,
     state_to_save=state_to_save,
-    actions=(RELEARN_ACTION,),
+    actions={RELEARN_ACTION: Role.INSTALLER},
     check_device=check_device,
     allows_stills=lambda options: options.stills,
 )

@@ -26,7 +26,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, UnknownSender, Value
+from gateway.model import (
+    Device,
+    FailureKind,
+    LinkDown,
+    Listener,
+    Raw,
+    ReadFailed,
+    Role,
+    UnknownSender,
+    Value,
+)
 from gateway.wire.notices import Notices
 from gateway.wire.serialport import open_port
 from gateway.wire.tcp_server import TcpClient, TcpLimits, serve_tcp
@@ -49,7 +59,7 @@ from .packets import (
 )
 from .panel import DUTY_ANSWERED, OPERATION_FORMATS, Panel
 
-ACTIONS = ("duty-check", "set-clock")
+ACTIONS = {"duty-check": Role.DUTY, "set-clock": Role.MANAGER}
 READ_BYTES = 1024
 """The bytes of one turn: what strangers send must not hold the event loop."""
 MAX_UNKNOWN_DEVICES, MAX_UNKNOWN_PARTS = 32, 64

@@ -14,6 +14,7 @@ from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Senten
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import DeviceState, Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
+from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (
@@ -136,6 +137,7 @@ def _device_row(
         room=info.room,
         condition=DeviceCondition.NOT_HEARD,
         actions=actions,
+        action_roles={action: info.action_roles.get(action, Role.MANAGER) for action in actions},
         order=_last_command(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )

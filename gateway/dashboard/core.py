@@ -27,7 +27,7 @@ BusReports = tuple[BusReport, ...] | None
 
 
 class OperateDevice(DeviceRequest, frozen=True, tag="do"):
-    """Executes an action of a device."""
+    """Executes an action of a device; each has its own role."""
 
     role = Role.DUTY
     name: str
@@ -35,6 +35,10 @@ class OperateDevice(DeviceRequest, frozen=True, tag="do"):
     @property
     def action(self) -> str:
         return self.name
+
+    def least_role(self, context: RequestContext) -> Role:
+        info = context.settings.device(self.device)
+        return info.action_roles.get(self.name, Role.MANAGER) if info else self.role
 
     def arguments(self, _context: RequestContext) -> dict[str, Any]:
         return {}

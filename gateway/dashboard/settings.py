@@ -48,6 +48,10 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             units={key: point.unit for key, point in device.points.items()},
             is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
+            action_roles={
+                **site.buses[device.bus].driver.actions,
+                **{name: action.role for name, action in device.actions.items()},
+            },
             bus=device.bus,
             room=device.room,
             address=_address_text(device.address),

@@ -11,6 +11,7 @@ from gateway.model.device_time import parse_device_time
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
 from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
+from gateway.model.role import Role
 from gateway.model.sample import MORE_PLACES, Arrival, Quality, Raw, Sample, StoredReading, Value
 from gateway.model.sentence import Sentence, cause_of, duration, sentence
 from gateway.model.service import (
@@ -66,6 +67,7 @@ __all__ = [
     "ReadFailed",
     "Record",
     "Revision",
+    "Role",
     "Row",
     "RowChanges",
     "Rows",

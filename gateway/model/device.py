@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.model.alarm import AlarmSpec, Hazard
 from gateway.model.checks import Checks
+from gateway.model.role import Role
 from gateway.model.sample import Value
 
 FAILURES_UNTIL_OFFLINE = 3
@@ -75,6 +76,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
     confirm: dict[str, Value] = {}
     """The values by which the next reading confirms it."""
+    role: Role = Role.MANAGER
+    """The least role that may do it on the dashboard."""
 
 
 class ListenerAction(Action, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.model.device import Action, Device, Point
 from gateway.model.errors import ReadFailed
+from gateway.model.role import Role
 from gateway.model.sample import Raw, Value
 
 
@@ -165,8 +166,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     state_to_save: Callable[[Raw], bytes] | None = None
     """Pure: the state to restore after a restart of the line or the gateway, for devices that report a
     change only once, or count from zero after each start."""
-    actions: tuple[str, ...] = ()
-    """Actions of every device of this driver."""
+    actions: Mapping[str, Role] = {}
+    """Actions of every device of this driver, and the least role that may do each on the dashboard."""
     action: type[Action] | None = None
     """The keys of a profile's `[actions.…]`, if the driver supports them."""
     check_device: Callable[[Device, tuple[Device, ...], Any], None] = lambda device, others, options: None

@@ -188,6 +188,7 @@ class Pages:
                 for request in self._requests
                 if (acting_role or role).includes(request.role)
             ],
+            roles=[each for each in Role if (acting_role or role).includes(each)],
             heading=self.document_title(view, lang),
             regions={
                 region: Markup(text)

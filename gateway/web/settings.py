@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from .roles import Role
+
 
 class DeviceInfo(msgspec.Struct, frozen=True):
     """One configured device, whether or not it has ever sent anything."""
@@ -23,6 +25,8 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     is_safety_device: bool = False
     actions: tuple[str, ...] = ()
     """The actions that the dashboard offers."""
+    action_roles: Mapping[str, Role] = {}
+    """The least role that may do each of them; the manager where none is given."""
     bus: str = ""
     room: dict[str, str] = {}
     """By language; empty if the site does not say."""

@@ -11,6 +11,8 @@ import msgspec
 
 from gateway.model import Record, Sentence, Stamp, Value
 
+from .roles import Role
+
 MIN_CARD_YEARS = 2.0
 """Years a memory card should last at least."""
 
@@ -119,6 +121,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     reason: Sentence | None = None
     """The error with its facts, where the daemon tells it."""
     actions: tuple[str, ...] = ()
+    action_roles: Mapping[str, Role] = {}
     order: LastCommandRow | None = None
     diagnoses: tuple[DiagnosisRow, ...] = ()
     annotations: Mapping[str, DeviceAnnotation] = {}

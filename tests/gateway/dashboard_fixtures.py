@@ -58,6 +58,7 @@ from gateway.journal import Journal
 from gateway.model import Fact, Hazard, ReadFailed, Sample, Stamp, Value
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
+from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
 
@@ -75,6 +76,7 @@ DEVICES = (
         {"lel": "%LEL", "valve": ""},
         is_safety_device=True,
         actions=("close-valve", "whistle"),
+        action_roles={"close-valve": Role.DUTY},
     ),
     DeviceInfo(
         "locker",

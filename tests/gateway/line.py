@@ -21,6 +21,7 @@ from gateway.model import (
     LinkDown,
     Listener,
     Point,
+    Role,
     Sample,
     Value,
 )
@@ -136,7 +137,7 @@ class Rig:
             parse_example=dict,
             format_raw=str,
             state_to_save=lambda raw: str(raw).encode(),
-            actions=("open",),
+            actions={"open": Role.MANAGER},
         )
 
     @asynccontextmanager

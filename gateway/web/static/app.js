@@ -59,10 +59,12 @@ function morph(old, fresh) {
 
 // What the role may not do is not offered; the server refuses it anyway.
 const permitted = new Set(document.body.dataset.permitted.split(" "));
+const roles = new Set(document.body.dataset.roles.split(" "));
+const mayDo = ({ command, needs }) => permitted.has(JSON.parse(command).action) && (!needs || roles.has(needs));
 
 function hideForbidden() {
   for (const node of document.querySelectorAll("[data-command^='{']"))
-    node.toggleAttribute("data-forbidden", !permitted.has(JSON.parse(node.dataset.command).action));
+    node.toggleAttribute("data-forbidden", !mayDo(node.dataset));
   for (const node of document.querySelectorAll("details[data-command='']"))
     node.toggleAttribute("data-forbidden", !node.querySelector("[data-command^='{']:not([data-forbidden])"));
 }

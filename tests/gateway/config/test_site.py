@@ -287,7 +287,11 @@ commands = ["acknowledge", "siren-on"]
     (wrong,) = mistakes(site, SMALL + uplink)
     assert (wrong.key, wrong.line, wrong.facts["action"]) == ("action-nobody", 18, "siren-on")
     site.write_text(SMALL.replace("smoke/generic-rs485", "io-module/generic-di2-do1") + uplink, "utf-8")
-    assert set(load_site(site).devices["smoke"].actions) == {"siren-on", "siren-off"}
+    actions = load_site(site).devices["smoke"].actions
+    assert {name: action.role for name, action in actions.items()} == {
+        "siren-on": Role.DUTY,
+        "siren-off": Role.DUTY,
+    }
 
 
 def test_a_line_is_counted_as_editors_do(tmp_path: Path) -> None:

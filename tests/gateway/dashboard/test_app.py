@@ -1071,3 +1071,35 @@ def test_wrong_passwords_by_the_thousand_cost_neither_the_owner_nor_the_page(
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{served.process.pid}/status").read_text("utf-8"))
     assert peak
     assert int(peak[1]) < 200_000
+
+
+def test_each_action_of_a_device_needs_its_own_role(house: House) -> None:
+    let_in(house, 王芳=Role.DUTY, 李强=Role.MANAGER, 赵工=Role.INSTALLER)
+    house.furnish()
+    roles = {"close-valve": Role.DUTY, "reboot": Role.INSTALLER}
+    devices = [
+        msgspec.structs.replace(each, actions=("close-valve", "open-valve", "reboot"), action_roles=roles)
+        for each in house.settings.devices
+        if each.name == "gas"
+    ]
+    served = Served(msgspec.structs.replace(house.settings, devices=tuple(devices)))
+    try:
+        for person, allowed in (
+            ("王芳", ["close-valve"]),
+            ("李强", ["close-valve", "open-valve"]),
+            ("赵工", ["close-valve", "open-valve", "reboot"]),
+        ):
+            house.commands.clear()
+            cookie = log_in(served, person)
+            for action in devices[0].actions:
+                status, _ = act(served, cookie, action="do", device="gas", name=action)
+                assert (status == 200) == (action in allowed), (person, action)
+            assert [(each["action"], each["by"]) for each in house.commands] == [
+                (action, person) for action in allowed
+            ]
+            page = served.ask("GET", "/", cookie=cookie)[2]
+            assert 'data-needs="manager"' in page, "what no profile has declared"
+            shown = page.partition('data-roles="')[2].partition('"')[0].split()
+            assert ("manager" in shown) == ("open-valve" in allowed)
+    finally:
+        served.end()
