@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import re
 import sys
@@ -28,7 +29,8 @@ from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import DEFAULT_SITE
 from gateway.web.access import read_key
-from gateway.words import preferred_language
+from gateway.web.certificates import Pair, check_pair, serving_findings
+from gateway.words import preferred_language, translate
 
 from . import EX_CONFIG, commands, load_command
 
@@ -73,15 +75,17 @@ def _check_profile(file: Path) -> None:
 
 def _check_site(file: Path) -> None:
     site = load_site(file)
-    if mistakes := inspect_site(file, site, _access_key_errors(site)):
+    if mistakes := inspect_site(file, site, _dashboard_errors(site)):
         raise Mistakes(mistakes)
     print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
     for bus, port, names in _ports_with_passing_names(site):
         facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
         print(cli_text("port-passing", **facts), file=sys.stderr)
+    for key, facts in serving_findings(site.dashboard, datetime.datetime.now(datetime.UTC)):
+        print(translate(preferred_language(), f"doctor.{key}", **facts), file=sys.stderr)
 
 
-def _access_key_errors(site: Site) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
+def _dashboard_errors(site: Site) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
     """What the dashboard would find; it makes the key itself if there is none."""
     file = site.dashboard.access
     if os.path.lexists(file) and not os.path.isdir(file):
@@ -89,6 +93,12 @@ def _access_key_errors(site: Site) -> Iterator[tuple[tuple[str, ...], ConfigErro
             read_key(file)
         except ConfigError as error:
             yield ("dashboard", "access"), error
+    certificate, key = site.dashboard.certificate_file, site.dashboard.private_key_file
+    if certificate and key:
+        try:
+            check_pair(Pair(certificate, key))
+        except ConfigError as error:
+            yield ("dashboard", "certificate_file"), error
 
 
 def _check_capabilities() -> None:

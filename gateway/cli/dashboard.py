@@ -22,6 +22,7 @@ from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.access import Access, read_key
 from gateway.web.browsers import browser_in_words
+from gateway.web.certificates import LocalAuthority
 from gateway.web.pages import label
 from gateway.web.passwords import hash_password
 from gateway.web.people import (
@@ -41,7 +42,7 @@ from gateway.web.roles import Role
 from gateway.web.sessions import OpenSession, append_ended, ended_file
 from gateway.words import preferred_language
 
-LIST, ADD, PASSWORD, PIN, ROLE, REMOVE, SESSIONS = ACTS = (
+LIST, ADD, PASSWORD, PIN, ROLE, REMOVE, SESSIONS, CERTIFICATE = ACTS = (
     "people",
     "add",
     "password",
@@ -49,6 +50,7 @@ LIST, ADD, PASSWORD, PIN, ROLE, REMOVE, SESSIONS = ACTS = (
     "role",
     "remove",
     "sessions",
+    "certificate",
 )
 REVOKE = "revoke"
 SHOWN_ID_CHARACTERS = 8
@@ -66,6 +68,10 @@ def run(options: argparse.Namespace) -> None:
     close_to_others()
     if options.act == SESSIONS:
         _show_or_end_sessions(load_site(options.config), options.name)
+        return
+    if options.act == CERTIFICATE:
+        authority = LocalAuthority(load_site(options.config).dashboard.access)
+        print(cli_text("certificate-fingerprint", fingerprint=authority.fingerprint()))
         return
     if options.act:
         _change_people(people_file(load_site(options.config).dashboard.access), options)

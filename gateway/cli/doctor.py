@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from gateway.model import duration
 from gateway.services.presence import DeviceState
 from gateway.terminal.printing import print_table
 from gateway.terminal.site import add_site_argument, load_running_site
+from gateway.web.certificates import serving_findings
 from gateway.words import preferred_language, translate
 
 INFORMATIVE = ("restriction", "uplink-restriction")
@@ -29,6 +31,10 @@ def run(options: argparse.Namespace) -> int:
     site = load_running_site(options)
     answer = asyncio.run(control.call_daemon(site.control.socket, "doctor"))
     buses, findings = answer["buses"], answer["gateway"]
+    findings += [
+        {"key": key, "facts": facts}
+        for key, facts in serving_findings(site.dashboard, datetime.datetime.now(datetime.UTC))
+    ]
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:

@@ -31,7 +31,9 @@ ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 CREDENTIALS_FOLDER = Path("/run/credentials")
 """Of systemd; its files exist only while the service runs."""
 CA_FILE_KEY = "ca_file"
-"""The key of the only files of a site that everybody may read."""
+"""The key of files that everybody may read."""
+CERTIFICATE_KEYS = ("certificate_file", "private_key_file")
+"""The keys of files that the dashboard checks."""
 
 
 def inspect_site(
@@ -115,7 +117,7 @@ def _files_of(value: Any, name: str = "", least: int = 0) -> Iterator[tuple[str,
 def _check_file(name: str, path: Path, least: int) -> None:
     if name == CA_FILE_KEY:
         trust_context(path)
-    else:
+    elif name not in CERTIFICATE_KEYS:
         read_secret(path, least)
 
 

@@ -87,13 +87,19 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`[dashboard]`: its address, the file with its access key, the addresses or networks of reverse
     proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, and the minutes without an act
-    after which one that can do harm needs the password again."""
+    after which one that can do harm needs the password again. Its certificate and key, or `local_ca` for
+    those of an authority that it makes itself; `plain_http` where it is to have neither, though others can
+    connect."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     access: Path = Path("/var/lib/linli/access.key")
     trusted_proxies: tuple[str, ...] = ()
     password_again_minutes: int = 15
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
+    local_ca: bool = False
+    plain_http: bool = False
 
     CHECKS: ClassVar[Checks] = {
         "host": (_is_host_or_any, "host-form"),
@@ -101,6 +107,15 @@ class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
         "trusted_proxies": (_are_networks, "proxy-address"),
         "password_again_minutes": (lambda minutes: 1 <= minutes <= 1440, "minutes-range"),
     }
+    STRUCT_CHECKS: ClassVar[Checks] = {
+        "certificate_file": (
+            lambda its: bool(its.certificate_file) == bool(its.private_key_file), "certificate-alone"
+        ),
+        "local_ca": (lambda its: not (its.local_ca and its.certificate_file), "certificate-twice"),
+        "plain_http": (
+            lambda its: not (its.plain_http and (its.local_ca or its.certificate_file)), "plain-http-tls"
+        ),
+    }  # fmt: skip
 
 
 class BusSpec(msgspec.Struct, frozen=True):

@@ -332,6 +332,7 @@ class Accounts:
             name=typed.get("name", ""),
             destination=destination,
             in_language=functools.partial(_with_language, destination),
+            has_local_ca=self._context.settings.local_ca,
         )
 
     async def log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:

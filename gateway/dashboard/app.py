@@ -56,6 +56,7 @@ from .accounts import SIGN_STATUS, Accounts
 from .follower import Follower
 from .parts import Part, static_folders, template_folders
 from .phone_app import OPEN_PATHS, PhoneApp
+from .trust import TrustHandlers
 
 HEARTBEAT_INTERVAL_S = 3.0
 """After this time without a change an event stream sends a heartbeat; a page that hears none for 8 s says
@@ -160,7 +161,7 @@ class Dashboard:
         self._requests = {request: part.name for part in parts for request in part.requests}
         any_request: Any = functools.reduce(operator.or_, self._requests)
         self._decoder: msgspec.json.Decoder[CommandRequest] = msgspec.json.Decoder(any_request)
-        self._handlers = [part.handlers(self) for part in parts]
+        self._handlers = [*(part.handlers(self) for part in parts), TrustHandlers(self)]
         self.accounts = Accounts(self)
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -61,3 +63,48 @@ class LimitedHttpProtocol(H11Protocol):
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
+
+
+def tls_protocol(context: ssl.SSLContext, **options: Any) -> asyncio.Protocol:
+    """What uvicorn is to make for each connection; `options` are its own."""
+    return _TlsProtocol(context, LimitedHttpProtocol(**options))
+
+
+class _TlsProtocol(asyncio.Protocol):
+    """TLS before HTTP. A connection counts from its opening, and has its deadline: asyncio would wait a
+    minute for the handshake, and nobody would count the connection meanwhile."""
+
+    def __init__(self, context: ssl.SSLContext, http: LimitedHttpProtocol) -> None:
+        self._context = context
+        self._http = http
+        self._handshake: asyncio.Task[None] | None = None
+        self._early = b""
+        """What came with the end of the handshake."""
+        self._is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # What comes now belongs to the handshake.
+        _connections.add(transport)
+        self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(transport))
+
+    def data_received(self, data: bytes) -> None:
+        self._early += data
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._is_lost = True
+
+    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        encrypted: asyncio.Transport | None = None
+        # Refused, cut off or too late: the connection is closed then.
+        with contextlib.suppress(OSError):
+            encrypted = await asyncio.get_running_loop().start_tls(
+                transport, self, self._context, server_side=True, ssl_handshake_timeout=REQUEST_TIMEOUT_S
+            )
+        _connections.remove(transport)
+        if encrypted is None or self._is_lost:
+            return
+        encrypted.set_protocol(self._http)
+        self._http.connection_made(encrypted)
+        if self._early:
+            self._http.data_received(self._early)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from gateway.words import translate
+from gateway.words import translate, words
 
 BROWSERS = (
-    ("MicroMessenger", "微信 WeChat"),
-    ("DingTalk", "钉钉 DingTalk"),
+    ("MicroMessenger", "wechat"),
+    ("DingTalk", "dingtalk"),
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
     ("SamsungBrowser", "Samsung Internet"),
-    ("HuaweiBrowser", "华为浏览器 Huawei Browser"),
-    ("ArkWeb", "华为浏览器 Huawei Browser"),
-    ("MiuiBrowser", "小米浏览器 Mi Browser"),
+    ("HuaweiBrowser", "huawei"),
+    ("ArkWeb", "huawei"),
+    ("MiuiBrowser", "xiaomi"),
     ("VivoBrowser", "vivo"),
     ("HeyTapBrowser", "OPPO"),
     ("UCBrowser", "UC"),
-    ("QQBrowser", "QQ 浏览器 QQ Browser"),
+    ("QQBrowser", "qq"),
     ("Firefox", "Firefox"),
     ("FxiOS", "Firefox"),
     ("CriOS", "Chrome"),
@@ -24,7 +24,8 @@ BROWSERS = (
     ("Safari", "Safari"),
     ("curl", "curl"),
 )
-"""What is in `User-Agent`, and the name; the first that fits, as most also pretend to be others."""
+"""What is in `User-Agent`, and the name, or its key in `browser` of the words; the first that fits, as most
+also pretend to be others."""
 SYSTEMS = (
     ("OpenHarmony", "HarmonyOS"),
     ("HarmonyOS", "HarmonyOS"),
@@ -40,5 +41,6 @@ SYSTEMS = (
 
 def browser_in_words(lang: str, agent: str) -> str:
     """The browser and the system of a `User-Agent`, as far as it names any that we know."""
-    names = [next((name for mark, name in known if mark in agent), None) for known in (BROWSERS, SYSTEMS)]
-    return " · ".join(filter(None, names)) or translate(lang, "dashboard.browser-unknown")
+    found = [next((name for mark, name in known if mark in agent), "") for known in (BROWSERS, SYSTEMS)]
+    names = [words(lang).get(f"browser.{name}", name) for name in found if name]
+    return " · ".join(names) or translate(lang, "dashboard.browser-unknown")

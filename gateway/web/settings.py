@@ -58,6 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count."""
     password_again_minutes: int = 15
     """After so many minutes without an act, one that can do harm needs the password again."""
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
+    """The owner's own, in PEM."""
+    local_ca: bool = False
+    """Whether the pages have a certificate of an authority that the gateway makes itself."""
+    plain_http: bool = False
+    """Whether the owner knows that there is none."""
     title: dict[str, str]
     """The site's title, by language."""
     timezone: str

@@ -463,7 +463,7 @@ class Served:
         self._stderr = io.TextIOWrapper(self.process.stderr)
         for line in self._stderr:
             self.said.append(line)
-            if found := re.search(r"(http://127.0.0.1:(\d+))", line):
+            if found := re.search(r"(https?://127.0.0.1:(\d+))", line):
                 self.url, self.port = found[1], int(found[2])
                 break
         else:

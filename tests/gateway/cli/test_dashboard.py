@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.cli import EX_CONFIG, main
 from gateway.web.access import Access, read_key
+from gateway.web.certificates import LocalAuthority
 from gateway.web.passwords import is_password_of
 from gateway.web.people import people_file, read_people
 from gateway.web.roles import Role
@@ -127,3 +129,44 @@ async def test_sessions_are_listed_and_ended(
     assert [access.session(cookie) is None for cookie in cookies] == [True, True, False]
     assert linli(monkeypatch, site, "sessions", "revoke", ids[2][:8]) == 0
     assert access.session(cookies[2]) is None
+
+
+def check(site: Path) -> int:
+    """`linli check`."""
+    return main(["check", str(site)])
+
+
+def test_pages_that_others_can_read_are_found(
+    capsys: pytest.CaptureFixture[str], site: Path, tmp_path: Path
+) -> None:
+    text = site.read_text("utf-8")
+    for added, code, said in (
+        ("", 0, ""),
+        ('host = "0.0.0.0"', 0, "0.0.0.0"),
+        ('host = "0.0.0.0"\nplain_http = true', 0, ""),
+        ('host = "0.0.0.0"\nlocal_ca = true', 0, ""),
+        ('host = "0.0.0.0"\nlocal_ca = true\nplain_http = true', EX_CONFIG, "plain_http"),
+        (f'certificate_file = "{tmp_path}/own.pem"', EX_CONFIG, "private_key_file"),
+        (
+            f'certificate_file = "{tmp_path}/own.pem"\nprivate_key_file = "{tmp_path}/own.key"',
+            EX_CONFIG,
+            "own.pem",
+        ),
+    ):
+        site.write_text(f"{text}\n{added}\n", "utf-8")
+        capsys.readouterr()
+        assert check(site) == code, added
+        told = capsys.readouterr().err
+        assert said in told, added
+        assert told or not said
+
+
+def test_the_fingerprint_is_printed_beside_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], site: Path
+) -> None:
+    assert linli(monkeypatch, site, "certificate") == EX_CONFIG, "there is none yet"
+    authority = LocalAuthority(site.with_name("access.key"))
+    authority.renew("linli-pi", (), datetime.datetime.now(datetime.UTC))
+    capsys.readouterr()
+    assert linli(monkeypatch, site, "certificate") == 0
+    assert authority.fingerprint() in capsys.readouterr().out

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Mistake, Mistakes, load_profile, load_site, profile_folders
+from gateway.model import Role
 from gateway.words import LANGUAGES, words
 
 T = TypeVar("T")
