@@ -1100,7 +1100,7 @@ def test_each_action_of_a_device_needs_its_own_role(house: House) -> None:
             assert [(each["action"], each["by"]) for each in house.commands] == [
                 (action, person) for action in allowed
             ]
-            page = served.ask("GET", "/", cookie=cookie)[2]
+            page = served.ask("GET", "/devices", cookie=cookie)[2]
             assert 'data-needs="manager"' in page, "what no profile has declared"
             shown = page.partition('data-roles="')[2].partition('"')[0].split()
             assert ("manager" in shown) == ("open-valve" in allowed)
