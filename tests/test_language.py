@@ -31,8 +31,8 @@ CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 NAMES = frozenset(
     WORD.findall(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
-        HTTPS ID IP JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PEM PIN QoS SHA SIGHUP SIM TLS URL
-        USB UTF Unicode Windows XML Ctrl Shift English p50 p99 null
+        HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
+        SIM SVG TLS URL USB UTF Unicode Windows XML Ctrl Shift English p50 p99 null
         iPhone iPad Safari"""
     )
 )

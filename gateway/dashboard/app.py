@@ -116,7 +116,7 @@ class CommandAnswer(NamedTuple):
 
 class AccessMiddleware:
     """Admits requests with a session, and those that need none (see `Dashboard.rejection`). Adds the
-    security headers to every response."""
+    security headers to every response that has none of its own."""
 
     def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
         self._app = app
@@ -130,9 +130,9 @@ class AccessMiddleware:
         async def send_hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(SECURITY_HEADERS)
                 cache_control = self._dashboard.cache_control(request, message["status"])
-                headers.setdefault("cache-control", cache_control)
+                for name, value in {**SECURITY_HEADERS, "cache-control": cache_control}.items():
+                    headers.setdefault(name, value)
                 if request.state.is_screen and "set-cookie" not in headers:
                     # Browsers keep no cookie for more than 400 days; nobody logs in at a wall again.
                     renewal = Response()
