@@ -20,7 +20,7 @@ SORTS = ("worst", "name", "reading")
 """The first is the default."""
 ROWS = 50
 """Devices that are listed at first; a button lists as many again."""
-MAX_ROWS = 10_000
+MAX_ROWS = 1000
 MAX_TEXT_CHARACTERS = 100
 
 

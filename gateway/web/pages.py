@@ -22,11 +22,14 @@ from .part import HOME, KIOSK, Page, PagePart, Selection
 from .roles import Role
 from .settings import Settings, title_in
 from .templating import Markup, environment, fingerprint
-from .view import DeviceCondition, View
+from .view import DeviceCondition, DeviceRow, View
 
 MAX_QUERY_FIELDS = 32
 MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
+MAX_KEPT_ROWS = 8
+"""Rows that are kept for each device: two languages, two places, and as many of devices that are gone."""
+DEVICE_ROW_FILE = "core/device-row.html"
 MAX_ATTENTION = 20
 """Devices that need attention which the overview lists; the rest are counted."""
 
@@ -63,6 +66,8 @@ class Pages:
         }
         self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
         """By language: the regions of the latest view that were rendered so far."""
+        self._device_rows: dict[tuple[str, str, bool], tuple[tuple[str, DeviceRow], Markup]] = {}
+        """By language, device and place: the row, and what it was rendered of."""
         tiles = sorted(
             ((tile, part.name) for part in parts for tile in part.tiles), key=lambda each: each[0].order
         )
@@ -133,7 +138,10 @@ class Pages:
         facts = self._template_facts(lang) | {
             "view": view,
             "when": functools.partial(self._format_time, view.day),
+            "device_row": functools.partial(self._device_row, lang, view.day),
         }
+        if len(self._device_rows) > MAX_KEPT_ROWS * (len(view.devices) + 1):
+            self._device_rows.clear()  # Most are of devices that are gone.
         rendered = {}
         for part, region in self._regions[page]:
             is_chosen = selection is not None and region in self._pages[page][1].regions
@@ -144,6 +152,21 @@ class Pages:
                     last[1][region] = text
             rendered[region] = text if is_chosen else last[1][region]
         return rendered
+
+    def _device_row(self, lang: str, day: str, device: DeviceRow, *, is_listed: bool = True) -> Markup:
+        """The row of a device in a list, rendered again only when it has changed: of a thousand devices
+        most have not. `is_listed`: with all that can be done."""
+        key, source = (lang, device.name, is_listed), (day, device)
+        kept = self._device_rows.get(key)
+        if kept is None or kept[0] != source:
+            text = self._environment.get_template(DEVICE_ROW_FILE).render(
+                self._template_facts(lang),
+                when=functools.partial(self._format_time, day),
+                device=device,
+                page_of_devices=is_listed,
+            )
+            self._device_rows[key] = kept = source, Markup(text)
+        return kept[1]
 
     def document_title(self, view: View, lang: str) -> str:
         """The document's title; urgent news comes first, as a background tab shows only its start."""

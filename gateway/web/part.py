@@ -225,9 +225,10 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     status: str = ""
     """A template in the header of every page."""
     device_state: str = ""
-    """A template beside a device's condition."""
+    """A template beside a device's condition. It has the variable `device` alone: a row is rendered again
+    only when that has changed."""
     device_actions: str = ""
-    """A template beside a device's buttons."""
+    """A template beside a device's buttons; as `device_state`."""
     scripts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     """Files in `static/` that every page loads."""
