@@ -35,6 +35,9 @@ MAX_ATTENTION = 20
 
 SHORT_NAME = re.compile(r"[A-Za-z]{0,2}-?\d+")
 
+BAR_PAGES = 4
+"""Pages in the bar at the bottom of a phone; the rest are in its menu."""
+
 AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
 
@@ -79,12 +82,17 @@ class Pages:
             "MAX_VALUES": MAX_VALUES,
             "MAX_ATTENTION": MAX_ATTENTION,
             "HOME": HOME,
+            "BAR_PAGES": BAR_PAGES,
             "version": self.version,
             "static": lambda name: f"/static/{name}?v={self.version}",
             "scripts": [script for part in parts for script in part.scripts],
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],
-            "tiles": [_TemplateSlot(name, _template_file(name, tile.template)) for tile, name in tiles],
+            "tiles": [
+                _TemplateSlot(name, _template_file(name, tile.template))
+                for tile, name in tiles
+                if tile.on_home
+            ],
             "wall_tiles": [
                 _TemplateSlot(name, _template_file(name, tile.template))
                 for tile, name in tiles

@@ -92,6 +92,7 @@ class Tile(msgspec.Struct, frozen=True):
     order: int = 100
     on_wall: bool = False
     """Whether the wall shows it too, where the public sees it."""
+    on_home: bool = True
 
 
 class OwnKind(msgspec.Struct, frozen=True):

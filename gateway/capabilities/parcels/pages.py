@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
-from gateway.web.part import OwnKind, PagePart, PartInput, Tile
+from gateway.web.part import OwnKind, Page, PagePart, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BoardCell, PlaceCount, place_count
@@ -108,7 +108,15 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
         )
     },
     tiles=(Tile("lockers-tile", order=40, on_wall=True),),
-    home_regions=("lockers",),
+    pages=(
+        Page(
+            name="lockers",
+            title="dashboard.locker-section",
+            regions=("lockers",),
+            menu_order=35,
+            in_menu=lambda part: bool(part.cabinets),
+        ),
+    ),
     requests=(OpenCompartment,),
     styles=("parcels.css",),
 )

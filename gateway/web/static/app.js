@@ -45,7 +45,7 @@ function updateTimes() {
 }
 
 // What people have unfolded, what is being sent, and what their role may not do.
-const userAttributes = new Set(["open", "disabled", "data-forbidden"]);
+const userAttributes = new Set(["open", "disabled", "data-forbidden", "data-label"]);
 
 // Change only what differs, so that focus, selection and screen readers stay where they are.
 function morph(old, fresh) {
@@ -67,6 +67,16 @@ function hideForbidden() {
     node.toggleAttribute("data-forbidden", !mayDo(node.dataset));
   for (const node of document.querySelectorAll("details[data-command='']"))
     node.toggleAttribute("data-forbidden", !node.querySelector("[data-command^='{']:not([data-forbidden])"));
+}
+
+// On a phone a row of a table is a card, whose values need the names of their columns.
+function labelCells() {
+  for (const table of document.querySelectorAll("main table:has(thead)")) {
+    const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    for (const body of table.tBodies)
+      for (const row of body.rows)
+        for (const cell of row.cells) cell.dataset.label = heads[cell.cellIndex] ?? "";
+  }
 }
 
 const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
@@ -107,6 +117,7 @@ function applyRegions({ title, regions }) {
     morphChildren($(id), fresh);
   }
   hideForbidden();
+  labelCells();
   if (focused && focused !== document.body && !focused.isConnected)
     document.querySelector("main section[tabindex]")?.focus();
   const fresh = [...activeAlarms()].filter(([key]) => !before.has(key)).map(([, say]) => say);
@@ -457,6 +468,7 @@ if (localStorage.getItem("sound") || document.body.classList.contains("kiosk")) 
 }
 
 hideForbidden();
+labelCells();
 updateTimes();
 setInterval(() => {
   checkStream();

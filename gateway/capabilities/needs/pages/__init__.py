@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.web.part import Page, PagePart
+from gateway.web.part import Page, PagePart, Tile
 
 from .handlers import NeedsHandlers
 from .view import NeedsSettings, NeedsView, needs_view, reminders, settings
@@ -13,7 +13,7 @@ PAGES: PagePart[NeedsSettings, NeedsView] = PagePart(
     view=needs_view,
     reminders=reminders,
     pages=(Page(name="needs", title="dashboard.page-needs", menu_order=30, has_own_route=True),),
-    kiosk_regions=("phone",),
+    tiles=(Tile("phone-tile", order=60, on_wall=True, on_home=False),),
     # The QR code that leads to the form is renewed on every page that shows it.
     scripts=("need.js",),
     styles=("needs.css",),

@@ -63,7 +63,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             has_own_route=True,
         ),
     ),
-    tiles=(Tile("inside-tile", order=10, on_wall=True), Tile("activities-tile", order=50, on_wall=True)),
+    tiles=(Tile("inside-tile", order=10, on_wall=True), Tile("activities-tile", order=25, on_wall=True)),
     requests=(Book, CancelBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
     styles=("visitors.css",),

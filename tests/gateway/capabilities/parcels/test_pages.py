@@ -51,6 +51,7 @@ def test_the_list_of_devices_leaves_the_compartments_to_their_own_region() -> No
 
 def test_a_compartment_opens_after_a_second_thought_only(house: House, page: Page) -> None:
     button = "[data-key='2'] button"
+    page.driver.get(f"{page.url}/lockers")
     page.until(lambda: page.has("html.script"))
     page.click(button)
     page.shows("确定打开“东侧快递柜”2 号格？", "dialog")
