@@ -21,7 +21,7 @@ def test_places_that_are_all_unknown_are_not_zero() -> None:
         sample("lockers", at(600), free=2, occupied=1, open=1, unknown=1, total=4),
     )
     seen = view(samples=samples)
-    assert seen.parts["parking"] == PlaceCount(free=None, total=4, unknown=4)
+    assert seen.parts["parking"].bays == PlaceCount(free=None, total=4, unknown=4)
     assert seen.parts["parcels"].compartments == PlaceCount(free=2, total=4, unknown=1, open=1, stale=True)
 
 
