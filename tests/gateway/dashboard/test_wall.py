@@ -217,6 +217,8 @@ def test_the_night_is_dark_but_not_for_an_alarm(
         wall = Page(chromium, served.url)
         wall.until(lambda: wall.has("html.script"))
         wall.until(lambda: wall.has("body.night") is is_night)
+        paper = wall.driver.find_element(By.CSS_SELECTOR, "body").value_of_css_property("background-color")
+        assert (paper == "rgba(14, 20, 18, 1)") is is_night
         house.alarm(AlarmState.ACTIVE)
         wall.until(lambda: wall.has(".takeover") and not wall.has("body.night"))
     finally:
