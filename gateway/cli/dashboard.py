@@ -61,10 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_site_argument(parser)
     parser.add_argument("act", nargs="?", choices=ACTS, help=cli_text("people-act"))
     parser.add_argument("name", nargs="*", help=cli_text("people-name"))
+    parser.add_argument("--gallery", action="store_true", help=cli_text("gallery-option"))
     parser.add_argument("--role", choices=[str(role) for role in Role], help=cli_text("people-role"))
 
 
 def run(options: argparse.Namespace) -> None:
+    if options.gallery:
+        dashboard.serve_gallery()
+        return
     close_to_others()
     if options.act == SESSIONS:
         _show_or_end_sessions(load_site(options.config), options.name)

@@ -25,11 +25,12 @@ from gateway.words import preferred_language, translate
 from . import settings as _settings
 from .app import Dashboard
 from .follower import Follower
+from .gallery import serve_gallery
 from .http_protocol import LimitedHttpProtocol, tls_protocol
 from .parts import page_parts
 from .tls import ServerTls
 
-__all__ = ["Settings", "application", "run", "settings_of"]
+__all__ = ["Settings", "application", "run", "serve_gallery", "settings_of"]
 
 SHUTDOWN_TIMEOUT_S = 2
 """Time for connections to end; event streams have ended before that."""

@@ -201,7 +201,7 @@ class Dashboard:
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
                 *PhoneApp(self).routes(),
-                Mount("/static", _static_files()),
+                Mount("/static", static_files()),
             ],
             middleware=[
                 Middleware(AccessMiddleware, dashboard=self),
@@ -470,7 +470,7 @@ async def _favicon(_request: Request) -> Response:
     return FileResponse(FAVICON_FILE)
 
 
-def _static_files() -> StaticFiles:
+def static_files() -> StaticFiles:
     """The static files of the kit and of every part."""
     static = StaticFiles()
     static.all_directories = [folder for folder in static_folders() if folder.is_dir()]

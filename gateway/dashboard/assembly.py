@@ -75,7 +75,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
         day=part_input.day,
-        devices=_with_annotations(part_input.devices, parts, views),
+        devices=with_annotations(part_input.devices, parts, views),
         uplink=_uplink(part_input.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
         storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
@@ -97,7 +97,7 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
     return GatewayState.TROUBLE if snapshot.trouble or snapshot.health.trouble else GatewayState.RUNNING
 
 
-def _with_annotations(
+def with_annotations(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
     """The rows with the parts' annotations; sorted by urgency, safety and condition."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.model import Service, Value
+from gateway.web.gallery import Moment
 from gateway.web.part import PagePart, PartInput, Tile
 from gateway.web.view import SUMMARY_INTERVAL_S, is_stale, wall_ms
 
@@ -29,9 +30,11 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     def view(_settings: None, part_input: PartInput) -> SummaryView:
         return tuple(_summary(service, part_input) for service in names)
 
-    return PagePart(
-        name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80, on_wall=True),)
-    )
+    def sample(moment: Moment) -> SummaryView:
+        return tuple(ServiceSummary(service, {}, stale=moment.state == "stale") for service in names)
+
+    tile = Tile("core/summary-tiles", order=80, on_wall=True)
+    return PagePart(name=name, summaries=names, view=view, sample=sample, tiles=(tile,))
 
 
 def _summary(service: str, part_input: PartInput) -> ServiceSummary:

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
+from gateway.web.gallery import Moment
 from gateway.web.part import OwnKind, Page, PagePart, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
@@ -77,6 +78,21 @@ def parcels_view(_settings: None, part_input: PartInput) -> ParcelsView:
     )
 
 
+def sample(moment: Moment) -> ParcelsView:
+    """The view at a moment of the gallery."""
+    if moment.state == "empty":
+        return ParcelsView(PlaceCount(), ())
+    states = ("free", "occupied", "open", "shut", "unknown") if moment.is_known else ("unknown",)
+    compartments = tuple(CompartmentRow(n, states[n % len(states)]) for n in range(1, 16))
+    free, unknown = (6, 3) if moment.is_known else (None, 15)
+    return ParcelsView(
+        PlaceCount(
+            free, 15, unknown, open=3 if moment.is_known else 0, stale=moment.state in ("stale", "away")
+        ),
+        (Cabinet("locker", moment.named("东侧快递柜", "East lockers"), compartments),),
+    )
+
+
 def _cabinet(info: DeviceInfo, rows: Mapping[str, Compartment]) -> Cabinet:
     """The compartments that the device declares, and those it has reported."""
     states = {int(point.removeprefix("door.")): "unknown" for point in info.units if is_door(point)}
@@ -101,6 +117,7 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     services=(Lockers,),
     summaries=(Lockers.name,),
     view=parcels_view,
+    sample=sample,
     own_kinds={
         # Compartments are shown and opened in their own region.
         PARCEL_LOCKER_KIND: OwnKind(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.capabilities.parking.services import PARKING_BAY_KIND, Bay, Parking, is_bay
+from gateway.web.gallery import Moment
 from gateway.web.part import PagePart, PartInput, Tile
 from gateway.web.settings import DeviceInfo
 from gateway.web.view import BoardCell, PlaceCount, place_count
@@ -34,6 +35,19 @@ def parking_view(_settings: None, part_input: PartInput) -> ParkingView:
     )
 
 
+def sample(moment: Moment) -> ParkingView:
+    """The view at a moment of the gallery."""
+    if moment.state == "empty":
+        return ParkingView(PlaceCount())
+    states = ("free", "occupied", "occupied", "unknown") if moment.is_known else ("unknown",) * 4
+    board = tuple(
+        BoardCell(f"bay-{n}", "", moment.named(f"{n} 号车位", f"Bay {n}"), states[n % 4])
+        for n in range(1, 33)
+    )
+    free, unknown = (8, 8) if moment.is_known else (None, 32)
+    return ParkingView(PlaceCount(free, 32, unknown, stale=moment.is_old), board)
+
+
 def _bay_points(info: DeviceInfo) -> tuple[str, ...]:
     """The points of a detector that are bays."""
     return tuple(filter(is_bay, info.units)) if info.kind == PARKING_BAY_KIND else ()
@@ -50,5 +64,6 @@ PAGES: PagePart[None, ParkingView] = PagePart(
     services=(Parking,),
     summaries=(Parking.name,),
     view=parking_view,
+    sample=sample,
     tiles=(Tile("bays-tile", order=30, on_wall=True),),
 )

@@ -11,6 +11,7 @@ PAGES: PagePart[NeedsSettings, NeedsView] = PagePart(
     name="needs",
     settings=settings,
     view=needs_view,
+    sample=lambda moment: NeedsView(phones_can_register=moment.is_known),
     reminders=reminders,
     pages=(Page(name="needs", title="dashboard.page-needs", menu_order=30, has_own_route=True),),
     tiles=(Tile("phone-tile", order=60, on_wall=True, on_home=False),),

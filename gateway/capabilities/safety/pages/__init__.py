@@ -17,6 +17,7 @@ from .alarm_quality import AlarmQualityHandlers
 from .history import HistoryHandlers
 from .records import RecordsHandlers
 from .requests import REQUESTS
+from .sample import sample
 from .settings import SafetySettings, settings
 from .shifts import ShiftHandlers
 from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
@@ -51,6 +52,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     services=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings),
     removed_rows_s={Safety.name: ENDED_SHOWN_S},
     view=safety_view,
+    sample=sample,
     annotate=annotate,
     reminders=reminders,
     heading=_heading,

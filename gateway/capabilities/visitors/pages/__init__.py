@@ -12,6 +12,7 @@ from gateway.web.roles import Role
 
 from .curve import read_curve
 from .requests import Book, CancelBooking, CorrectInside, MarkTour
+from .sample import sample
 from .settings import VisitorsSettings, settings
 from .statistics import StatisticsHandlers
 from .tuning import CameraHandlers
@@ -43,6 +44,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
     history=read_curve,
     figures=figures,
     view=visitors_view,
+    sample=sample,
     reminders=reminders,
     pages=(
         Page(

@@ -1,0 +1,152 @@
+"""The gallery: the pages in every state, with made-up views. It needs no site, no gateway and no login, and
+changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from gateway.base.clock import SystemClock
+from gateway.web.gallery import STATES, Moment
+from gateway.web.pages import Pages
+from gateway.web.part import PartInput
+from gateway.web.requests import request_language
+from gateway.web.roles import Role
+from gateway.web.settings import Settings
+from gateway.web.snapshot import Snapshot
+from gateway.web.view import (
+    DeviceCondition,
+    DeviceRow,
+    GatewayState,
+    PointRow,
+    Reminder,
+    UplinkStatus,
+    View,
+)
+
+from .app import HEARTBEAT_INTERVAL_S, SECURITY_HEADERS, static_files
+from .assembly import with_annotations
+from .parts import page_parts, template_folders
+
+SETTINGS = Settings(
+    journal=Path(),
+    control=Path(),
+    access=Path(),
+    title={"zh": "示例邻里中心", "en": "Example Neighbourhood Centre"},
+    timezone="Asia/Shanghai",
+)
+
+
+def gallery_view(moment: Moment) -> View:
+    """What the pages show at a moment."""
+    state, now = moment
+    nothing = PartInput(Snapshot(), SystemClock().now(), "", {})
+    gateway = {"waiting": GatewayState.WAITING, "away": GatewayState.AWAY}.get(state, GatewayState.RUNNING)
+    parts = page_parts()
+    views = {part.name: part.sample(moment) if part.sample else part.view(None, nothing) for part in parts}
+    return View(
+        gateway=gateway,
+        trouble="",
+        refused={},
+        known=state != "waiting",
+        day=time.strftime("%Y-%m-%d", time.gmtime(now / 1000 + 8 * 3600)),
+        devices=with_annotations(_devices(moment), parts, views),
+        uplink=UplinkStatus(state != "stale", now - 3_600_000, pending=7 if state == "stale" else 0),
+        reminders=(
+            ()
+            if state in ("empty", "waiting", "calm")
+            else (Reminder("dashboard.remind-findings", 2, "/lines"),)
+        ),
+        parts=views,
+        last_word=now - 95_000 if state == "away" else None,
+    )
+
+
+def _devices(moment: Moment) -> tuple[DeviceRow, ...]:
+    """One device in each condition."""
+    if not moment.is_known:
+        return ()
+    title = moment.named("门厅温湿度计", "Lobby thermometer")
+    return tuple(
+        DeviceRow(
+            f"device-{condition}",
+            title,
+            "thermometer",
+            is_safety_device=False,
+            condition=condition,
+            values=(PointRow("temperature", 21.5, "℃"), PointRow("humidity", 48, "%")),
+            at=moment.now - 20_000,
+            error="timeout" if condition is DeviceCondition.OFFLINE else "",
+        )
+        for condition in DeviceCondition
+    )
+
+
+class Gallery:
+    """Serves the pages of all parts that need no handlers, at `/page?state=…&lang=…`."""
+
+    def __init__(self) -> None:
+        self._pages = Pages(SETTINGS, page_parts(), template_folders())
+        self._names = [
+            page.name
+            for part in page_parts()
+            for page in part.pages
+            if page.regions or page.name == "kiosk"
+        ]
+
+    def application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/", self._index),
+                Route("/events", self._events),
+                Route("/{page}", self._page),
+                Mount("/static", static_files()),
+            ]
+        )
+
+    async def _index(self, request: Request) -> Response:
+        lang = request_language(request)
+        html = self._pages.render_plain("core/gallery.html", lang, states=STATES, names=self._names)
+        return HTMLResponse(html, headers=SECURITY_HEADERS)
+
+    async def _page(self, request: Request) -> Response:
+        page, state = request.path_params["page"], request.query_params.get("state", "calm")
+        if page not in self._names or state not in STATES:
+            return Response(status_code=404)
+        lang, now = request_language(request), _now_ms()
+        html = self._pages.render_page(page, gallery_view(Moment(state, now)), lang, now, Role.INSTALLER)
+        return HTMLResponse(html, headers=SECURITY_HEADERS)
+
+    async def _events(self, _request: Request) -> Response:
+        return StreamingResponse(self._beats(), media_type="text/event-stream")
+
+    async def _beats(self) -> AsyncIterator[bytes]:
+        """So that no page believes it has lost the dashboard."""
+        while True:
+            data = msgspec.json.encode({"now": _now_ms(), "version": self._pages.version})
+            yield b"event: beat\ndata: " + data + b"\n\n"
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def serve_gallery() -> None:
+    """Serve on a free port of this machine alone, and print its address, until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        Gallery().application(), access_log=False, log_config=None, timeout_graceful_shutdown=1
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])

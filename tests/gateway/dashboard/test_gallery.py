@@ -1,0 +1,84 @@
+"""Every page in every state, pictured; nothing sticks out of any of them."""
+
+from __future__ import annotations
+
+import base64
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from gateway.web.gallery import STATES
+from tests.gateway.browser import Page
+from tests.gateway.dashboard.test_wall import STICKS_OUT
+
+SIZES = {"overview": ((1440, 900), (390, 844)), "kiosk": ((1920, 1080), (1080, 1920))}
+SAYS = {
+    "waiting": "报警情况未知",
+    "calm": "没有报警",
+    "stale": "没有当前读数",
+    "away": "网关没有运行",
+    "fault": "故障 厨房冰箱",
+    "alarm": "火警 一层活动室烟感",
+    "acknowledged": "李强",
+    "reduced": "防护不完整",
+    "drill": "不是真实报警",
+    "long-names": "滨江街道第二邻里中心",
+}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of the gallery."""
+    command = [sys.executable, "-m", "gateway.cli", "dashboard", "--gallery"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip().removesuffix("/")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) in (0, -signal.SIGTERM)
+
+
+def test_the_gallery_leads_to_every_state_of_every_page(address: str, chromium: Chrome) -> None:
+    chromium.get(f"{address}/?lang=zh")
+    linked = re.findall(r'href="/(\w[\w-]*)\?state=([\w-]+)&amp;lang=(\w\w)"', chromium.page_source)
+    pages = {page for page, _, _ in linked}
+    assert pages >= {"overview", "kiosk", "visits", "safety", "walk-test", "lockers", "lines"}
+    assert len(linked) == len(pages) * len(STATES) * 2
+    chromium.get(f"{address}/overview?state=nothing")
+    assert "<main" not in chromium.page_source
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_looks_like_itself(
+    address: str, chromium: Chrome, tmp_path: Path, name: str, state: str
+) -> None:
+    """The pictures stay in the test's folder, to be looked at."""
+    page = Page(chromium, address)
+    pictures = set()
+    try:
+        for lang in ("zh", "en"):
+            for width, height in SIZES[name]:
+                chromium.execute_cdp_cmd(
+                    "Emulation.setDeviceMetricsOverride",
+                    {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width == 390},
+                )
+                chromium.get(f"{address}/{name}?state={state}&lang={lang}")
+                page.until(lambda: page.has("html.script"))
+                if lang == "zh" and state in SAYS:
+                    assert SAYS[state] in page.text("main")
+                assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
+                if name == "kiosk":
+                    assert page.driver.execute_script(STICKS_OUT) == "", (lang, width)
+                picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+                (tmp_path / f"{name}-{state}-{lang}-{width}.png").write_bytes(base64.b64decode(picture))
+                pictures.add(picture)
+        assert len(pictures) == 4
+        assert not [each for each in chromium.get_log("browser") if each["source"] == "javascript"]
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
