@@ -14,7 +14,7 @@ const overflows = (node) => node.scrollHeight > node.clientHeight + 1 || node.sc
 function shrink(node) {
   for (let size = LARGEST; ; size -= 0.05) {
     node.style.fontSize = `${size}em`;
-    if (size <= SMALLEST || !overflows(node)) return;
+    if (size <= SMALLEST || ![node, ...node.children].some(overflows)) return;
   }
 }
 
