@@ -33,7 +33,8 @@ for (const node of document.querySelectorAll("header, main, footer, main *:not(.
   if (box.left < -1 || box.top < -1 || box.right > width + 1 || box.bottom > height + 1)
     return `${node.outerHTML.slice(0, 200)} at ${box.left},${box.top}–${box.right},${box.bottom}`
 }
-for (const node of document.querySelectorAll("main, .tile, .panel, .takeover, .summary, .plan, [data-trim], .board"))
+const boxes = "main, .tile, .panel, .takeover, .summary, .plan, [data-trim], .board"
+for (const node of document.querySelectorAll(boxes))
   if (node.scrollHeight > node.clientHeight + 1 || node.scrollWidth > node.clientWidth + 1)
     return `${node.className} ${[node.scrollWidth, node.scrollHeight, node.clientWidth, node.clientHeight]}`
 return ""
