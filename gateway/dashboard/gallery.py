@@ -3,7 +3,6 @@ changes nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from gateway.base.clock import SystemClock
-from gateway.web.gallery import STATES, Moment
+from gateway.web.gallery import STATES, GalleryMoment
 from gateway.web.pages import Pages
 from gateway.web.part import PartInput
 from gateway.web.requests import request_language
@@ -47,7 +46,7 @@ SETTINGS = Settings(
 )
 
 
-def gallery_view(moment: Moment) -> View:
+def gallery_view(moment: GalleryMoment) -> View:
     """What the pages show at a moment."""
     state, now = moment
     nothing = PartInput(Snapshot(), SystemClock().now(), "", {})
@@ -72,7 +71,7 @@ def gallery_view(moment: Moment) -> View:
     )
 
 
-def _devices(moment: Moment) -> tuple[DeviceRow, ...]:
+def _devices(moment: GalleryMoment) -> tuple[DeviceRow, ...]:
     """One device in each condition."""
     if not moment.is_known:
         return ()
@@ -96,6 +95,7 @@ class Gallery:
     """Serves the pages of all parts that need no handlers, at `/page?state=…&lang=…`."""
 
     def __init__(self) -> None:
+        self._clock = SystemClock()
         self._pages = Pages(SETTINGS, page_parts(), template_folders())
         self._names = [
             page.name
@@ -123,8 +123,10 @@ class Gallery:
         page, state = request.path_params["page"], request.query_params.get("state", "calm")
         if page not in self._names or state not in STATES:
             return Response(status_code=404)
-        lang, now = request_language(request), _now_ms()
-        html = self._pages.render_page(page, gallery_view(Moment(state, now)), lang, now, Role.INSTALLER)
+        lang, now = request_language(request), self._clock.now().wall_ms
+        html = self._pages.render_page(
+            page, gallery_view(GalleryMoment(state, now)), lang, now, Role.INSTALLER
+        )
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
     async def _events(self, _request: Request) -> Response:
@@ -133,13 +135,9 @@ class Gallery:
     async def _beats(self) -> AsyncIterator[bytes]:
         """So that no page believes it has lost the dashboard."""
         while True:
-            data = msgspec.json.encode({"now": _now_ms(), "version": self._pages.version})
+            data = msgspec.json.encode({"now": self._clock.now().wall_ms, "version": self._pages.version})
             yield b"event: beat\ndata: " + data + b"\n\n"
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+            await self._clock.sleep(HEARTBEAT_INTERVAL_S)
 
 
 def serve_gallery() -> None:

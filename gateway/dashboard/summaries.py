@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.model import Service, Value
-from gateway.web.gallery import Moment
+from gateway.web.gallery import GalleryMoment
 from gateway.web.part import PagePart, PartInput, Tile
 from gateway.web.view import SUMMARY_INTERVAL_S, is_stale, wall_ms
 
@@ -30,7 +30,7 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     def view(_settings: None, part_input: PartInput) -> SummaryView:
         return tuple(_summary(service, part_input) for service in names)
 
-    def sample(moment: Moment) -> SummaryView:
+    def sample(moment: GalleryMoment) -> SummaryView:
         return tuple(ServiceSummary(service, {}, stale=moment.state == "stale") for service in names)
 
     tile = Tile("core/summary-tiles", order=80, on_wall=True)

@@ -16,7 +16,7 @@ LONG_NAMES = {
 }
 
 
-class Moment(NamedTuple):
+class GalleryMoment(NamedTuple):
     """One of `STATES`, and the time of it (Unix milliseconds)."""
 
     state: str

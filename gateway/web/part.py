@@ -21,7 +21,7 @@ from gateway.model import Clock, Rows, Service, Stamp
 
 from .access import Access
 from .commands import CommandRequest
-from .gallery import Moment
+from .gallery import GalleryMoment
 from .roles import Role
 from .settings import DeviceInfo, Settings
 from .snapshot import Snapshot
@@ -210,7 +210,7 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     """Figures for the views of the other parts, by `service.figure`."""
     view: Callable[[S, PartInput], V] = _no_view
     """The part's view. Pure: equal views are not sent again."""
-    sample: Callable[[Moment], V] | None = None
+    sample: Callable[[GalleryMoment], V] | None = None
     """A made-up view, for the gallery."""
     annotate: Callable[[V, str], DeviceAnnotation | None] = _no_annotation
     """What the part adds to the row of a device."""

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
-from gateway.web.gallery import Moment
+from gateway.web.gallery import GalleryMoment
 from gateway.web.part import OwnKind, Page, PagePart, PartInput, Tile
 from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
@@ -78,7 +78,7 @@ def parcels_view(_settings: None, part_input: PartInput) -> ParcelsView:
     )
 
 
-def sample(moment: Moment) -> ParcelsView:
+def sample(moment: GalleryMoment) -> ParcelsView:
     """The view at a moment of the gallery."""
     if moment.state == "empty":
         return ParcelsView(PlaceCount(), ())

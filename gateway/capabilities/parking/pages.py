@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.capabilities.parking.services import PARKING_BAY_KIND, Bay, Parking, is_bay
-from gateway.web.gallery import Moment
+from gateway.web.gallery import GalleryMoment
 from gateway.web.part import PagePart, PartInput, Tile
 from gateway.web.settings import DeviceInfo
 from gateway.web.view import BoardCell, PlaceCount, place_count
@@ -35,7 +35,7 @@ def parking_view(_settings: None, part_input: PartInput) -> ParkingView:
     )
 
 
-def sample(moment: Moment) -> ParkingView:
+def sample(moment: GalleryMoment) -> ParkingView:
     """The view at a moment of the gallery."""
     if moment.state == "empty":
         return ParkingView(PlaceCount())

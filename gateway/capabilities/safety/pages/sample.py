@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.capabilities.safety.services.alarms import LINK_POINT, AlarmMode, AlarmState
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
 from gateway.model import Hazard
-from gateway.web.gallery import LONG_NAMES, Moment
+from gateway.web.gallery import LONG_NAMES, GalleryMoment
 
 from .view import (
     AlarmRow,
@@ -45,7 +45,7 @@ PLAN = EmergencyPlan(
 )
 
 
-def sample(moment: Moment) -> SafetyView:
+def sample(moment: GalleryMoment) -> SafetyView:
     """The view at a moment of the gallery."""
     state, now = moment
     smoke = LONG_NAMES if state == "long-names" else SMOKE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.web.gallery import Moment
+from gateway.web.gallery import GalleryMoment
 
 from .curve import Curve
 from .view import VisitorsView
@@ -12,7 +12,7 @@ INSIDE = (0, 0, 3, 8, 12, 20, 26, 30, None, None, 34, 33, 31, 28, 24, 26, 31)
 HOUR_MS = 3_600_000
 
 
-def sample(moment: Moment) -> VisitorsView:
+def sample(moment: GalleryMoment) -> VisitorsView:
     """The view at a moment of the gallery."""
     if not moment.is_known:
         return VisitorsView(None, None, None, 0, 0, Visits())
