@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from gateway.base.clock import SystemClock
 from gateway.web.gallery import STATES, GalleryMoment
 from gateway.web.pages import Pages
-from gateway.web.part import PartInput
+from gateway.web.part import HOME, PartInput
 from gateway.web.requests import request_language
 from gateway.web.roles import Role
 from gateway.web.settings import Settings
@@ -101,7 +101,7 @@ class Gallery:
             page.name
             for part in page_parts()
             for page in part.pages
-            if page.regions or page.name == "kiosk"
+            if page.regions and (page.name == HOME or not page.has_own_route)
         ]
 
     def application(self) -> Starlette:

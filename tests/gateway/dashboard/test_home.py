@@ -22,7 +22,7 @@ for (const node of document.querySelectorAll("a, button, input, select, summary,
 }
 return found
 """
-PAGES = ("", "visits", "visitors", "needs", "lockers", "safety", "walk-test", "lines")
+PAGES = ("", "devices", "visits", "visitors", "needs", "lockers", "safety", "walk-test", "lines")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_on_a_phone_the_alarm_comes_first_and_the_pages_are_at_the_thumb(house: 
     bar = page.driver.find_element(By.CSS_SELECTOR, "nav")
     assert bar.rect["y"] + bar.rect["height"] - page.driver.execute_script("return scrollY") == 844
     shown = [each.text for each in bar.find_elements(By.CSS_SELECTOR, "a, button") if each.is_displayed()]
-    assert shown == ["概况", "在场与预约", "客流统计", "诉求", "更多"]
+    assert shown == ["概况", "在场与预约", "客流统计", "设备", "更多"]
     page.click("nav .more-pages")
     page.click("#more-pages a[href='/safety']")
     page.until(lambda: page.driver.current_url == f"{page.url}/safety")
