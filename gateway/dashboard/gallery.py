@@ -124,9 +124,9 @@ class Gallery:
         if page not in self._names or state not in STATES:
             return Response(status_code=404)
         lang, now = request_language(request), self._clock.now().wall_ms
-        html = self._pages.render_page(
-            page, gallery_view(GalleryMoment(state, now)), lang, now, Role.INSTALLER
-        )
+        selection = self._pages.selection(page, "")
+        view = gallery_view(GalleryMoment(state, now))
+        html = self._pages.render_page(page, view, lang, now, Role.INSTALLER, selection=selection)
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
     async def _events(self, _request: Request) -> Response:
