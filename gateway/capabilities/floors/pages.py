@@ -212,6 +212,7 @@ PAGES: PagePart[Any, FloorsView] = PagePart(
         ),
         Page(name=EDIT_PAGE, title="dashboard.page-plan", role=Role.MANAGER, has_own_route=True),
     ),
+    kiosk_regions=("wall-plan",),
     styles=("plan.css",),
     handlers=FloorsHandlers,
 )
