@@ -367,6 +367,8 @@ class Accounts:
         log_event(logging.INFO, "login", by=person, address=address)
         SECURITY_LOG.add("login", address, by=person)
         self._login_limit.remember(address, person)
+        if request.state.session:
+            await self._access.sessions.end([request.state.session])
         session = await self._access.use(cookie, address, request.headers.get("user-agent", ""))
         self._access.sessions.act(session)
         response = RedirectResponse(destination, 303)

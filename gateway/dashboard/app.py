@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
+import re
 import uuid
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from starlette.applications import Starlette
@@ -21,6 +23,7 @@ from starlette.responses import (
     FileResponse,
     HTMLResponse,
     JSONResponse,
+    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -76,6 +79,8 @@ GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL = 14, 7
 """An event stream takes 128 kB of memory to be compressed."""
 MIN_COMPRESSED_BYTES = 512
 ASSET_LIFETIME_S = 31_536_000
+HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::[0-9]{1,5})?")
+"""A name or address, and a port."""
 FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
@@ -141,6 +146,9 @@ class AccessMiddleware:
             await send(message)
 
         request = Request(scope)
+        if moved := self._dashboard.moved_response(request):
+            await moved(scope, receive, send)
+            return
         await self._dashboard.accounts.admit(request)
         rejection = self._dashboard.rejection_response(request)
         if request.state.person is not None:
@@ -254,6 +262,18 @@ class Dashboard:
         lang = request_language(request)
         labels = [label(lang, "role", each) for each in (own, needed)]
         return translate(lang, "dashboard.role-refused", own=labels[0], needed=labels[1])
+
+    def moved_response(self, request: Request) -> Response | None:
+        """Where the pages are now, to a request without encryption though there is some."""
+        settings = self._settings
+        if request.scope["scheme"] == "https" or not (settings.local_ca or settings.certificate_file):
+            return None
+        host = request.headers.get("host", "")
+        if not HOST_PATTERN.fullmatch(host):
+            return Response(status_code=400)
+        query = request.scope["query_string"].decode("latin-1")
+        address = f"https://{host}{quote(request.scope['path'])}" + (f"?{query}" if query else "")
+        return RedirectResponse(address, 308)
 
     def rejection_response(self, request: Request) -> Response | None:
         """The response to a request that is not admitted; None if it is."""

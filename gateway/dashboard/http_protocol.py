@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import Any
 
@@ -15,6 +16,9 @@ REQUEST_TIMEOUT_S = 10.0
 """From the opening of a connection, or the first byte of a further request, until all of it is here."""
 MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS = 256, 64
 """Those with a session do not count for their address."""
+
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection (RFC 8446, 5.1)."""
 
 _connections = Connections(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS)
 
@@ -81,6 +85,8 @@ class _TlsProtocol(asyncio.Protocol):
         self._early = b""
         """What came with the end of the handshake."""
         self._is_lost = False
+        self._has_news = asyncio.Event()
+        """The first bytes have come, or the connection is lost."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -93,9 +99,22 @@ class _TlsProtocol(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._is_lost = True
+        self._has_news.set()
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         encrypted: asyncio.Transport | None = None
+        first = await self._first_byte(transport)
+        if not first:
+            _connections.remove(transport)
+            transport.abort()
+            return
+        if first != TLS_HANDSHAKE:
+            # An address of before, with http: the application says where the pages are now.
+            _connections.remove(transport)
+            transport.set_protocol(self._http)
+            self._http.connection_made(transport)
+            transport.resume_reading()
+            return
         # Refused, cut off or too late: the connection is closed then.
         with contextlib.suppress(OSError):
             encrypted = await asyncio.get_running_loop().start_tls(
@@ -108,3 +127,17 @@ class _TlsProtocol(asyncio.Protocol):
         self._http.connection_made(encrypted)
         if self._early:
             self._http.data_received(self._early)
+
+    async def _first_byte(self, transport: asyncio.Transport) -> bytes:
+        """The first byte that comes, without taking it from the connection; empty if none comes in time."""
+        loop = asyncio.get_running_loop()
+        with transport.get_extra_info("socket").dup() as peeked, contextlib.suppress(OSError):
+            loop.add_reader(peeked, self._has_news.set)
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    await self._has_news.wait()
+            finally:
+                loop.remove_reader(peeked)
+            first: bytes = b"" if self._is_lost else peeked.recv(1, socket.MSG_PEEK)
+            return first
+        return b""

@@ -866,6 +866,16 @@ def test_each_sees_and_ends_their_own_sessions_and_a_manager_those_of_everybody(
     assert ("session-ended", "李强") in {(each["event"], each["by"]) for each in house.security_events}
 
 
+def test_whoever_logs_in_again_leaves_no_session_behind(house: House, served: Served) -> None:
+    let_in(house, 王芳=Role.DUTY)
+    first = served.cookie()
+    form = urlencode({"name": "王芳", "key": PASSWORD})
+    status, headers, _ = served.ask("POST", "/login", form, first)
+    assert status == 303
+    assert served.ask("GET", "/", cookie=first)[0] == 401
+    assert served.ask("GET", "/", cookie=headers["set-cookie"].partition(";")[0])[0] == 200
+
+
 def test_a_session_that_is_ended_ends_its_open_pages(house: House, served: Served) -> None:
     let_in(house, 李强=Role.MANAGER)
     owner = served.cookie()

@@ -87,11 +87,42 @@ def test_the_page_explains_how_to_trust_it(served: Served, lang: str, said: str)
     assert "/trust" in ask(served, "/", distrustful())[2].decode(), "the login leads there"
 
 
-def test_old_protocols_and_plain_http_get_nowhere(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert b"200" not in client.recv(100)
+@pytest.mark.parametrize(
+    ("path", "host", "status", "location"),
+    [
+        ("/", "127.0.0.1:8080", 308, "https://127.0.0.1:8080/"),
+        (
+            "/visits?day=2026-11-01&lang=zh",
+            "linli.local",
+            308,
+            "https://linli.local/visits?day=2026-11-01&lang=zh",
+        ),
+        ("//evil.example", "[fd00::20]:8080", 308, "https://[fd00::20]:8080//evil.example"),
+        ("/a%0d%0ab", "x", 308, "https://x/a%0D%0Ab"),
+        ("/", "evil.example/@x", 400, None),
+        ("/", "a b", 400, None),
+    ],
+)
+def test_an_address_of_before_leads_to_the_encrypted_one(
+    served: Served, path: str, host: str, status: int, location: str | None
+) -> None:
+    plain = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    with contextlib.closing(plain):
+        plain.request("GET", path, headers={"host": host, "cookie": "linli-session=x"})
+        answer = plain.getresponse()
+        assert (answer.status, answer.headers["location"]) == (status, location)
+        assert "set-cookie" not in answer.headers
+        assert answer.read() == b""
+
+
+def test_what_is_no_handshake_gets_nowhere(served: Served) -> None:
     context = trusting(served)
+    for rubbish in (b"\x16\x03", b"\x16" * 5000, b"\0" * 100, b"\x80\x2e\x01", b"SSH-2.0-x\r\n"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+            client.sendall(rubbish)
+            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                assert b" 200 " not in client.recv(100)
     assert ask(served, "/", context)[0] == 401
     served.end()
     assert not [line for line in served.said if "Traceback" in line or "Exception" in line]
