@@ -664,7 +664,9 @@ def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -
         if served.ask(method, route.path.replace(":int}", "}").replace("{number}", "1"), cookie=cookie)[0]
         != 403
     }
-    assert shown == {"/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", *INSTALLED}
+    assert shown == {
+        "/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", "/plan/picture/{file}", *INSTALLED,
+    }  # fmt: skip
 
 
 def test_a_person_may_do_what_the_role_includes(house: House, served: Served) -> None:
