@@ -214,6 +214,7 @@ def test_a_test_that_ends_while_a_detector_trips_asks_first(house: House, page: 
     house.out("gas", AlarmMode.TEST)
     asked = "“一层活动室烟感 烟雾”此刻仍在触发，结束测试会立即报警。"
     page.driver.get(f"{page.url}/walk-test")
+    page.until(lambda: page.has(".tools > .act[data-confirm]"))
     for button in (".tools > .act", "[data-key='smoke/smoke'] .act"):
         page.click(button)
         page.shows(asked, "dialog")
