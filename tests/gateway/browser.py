@@ -68,7 +68,12 @@ class Page:
 
     def click(self, selector: str) -> None:
         def clicked() -> bool:
-            self.driver.find_element(By.CSS_SELECTOR, selector).click()
+            element = self.driver.find_element(By.CSS_SELECTOR, selector)
+            # As a person scrolls, away from bars that lie over the page.
+            self.driver.execute_script(
+                "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", element
+            )
+            element.click()
             return True
 
         self.until(clicked, selector)
