@@ -25,6 +25,7 @@ from gateway.capabilities.needs.pages.passes import (
 )
 from gateway.capabilities.needs.services import NeedState
 from gateway.dashboard import application
+from gateway.dashboard.app import PATHS_WITHOUT_SESSION
 from gateway.web.access import SESSION_LIFETIME_S, Access
 from tests.gateway.capabilities.needs.pages.house import SAID, NeedsHouse, post, register
 from tests.gateway.dashboard_fixtures import KEY, NASTY, Served
@@ -57,7 +58,7 @@ def test_a_pass_opens_the_form_and_nothing_else(house: NeedsHouse, served: Serve
         for method in getattr(route, "methods", None) or {"GET"}:
             status, _, text = served.ask(method, path, "", cookie)
             assert not any(typed in text for typed in TYPED)
-            if status != 401 and path not in {"/login", "/static", "/favicon.ico"}:
+            if status != 401 and path not in {"/login", "/static", *PATHS_WITHOUT_SESSION}:
                 opened.add(f"{method} {path}".replace("HEAD", "GET"))
     assert opened == ALLOWED_REQUESTS[channel]
     for path in (

@@ -165,7 +165,7 @@ def test_in_a_browser_the_charts_are_styled_and_have_tables(page: Page) -> None:
     page.driver.get(f"{page.url}/visitors?unit=week&day={DAY}")
     assert len(page.driver.find_elements(By.CSS_SELECTOR, "svg.chart")) == 4
     bar = page.driver.find_element(By.CSS_SELECTOR, ".chart .whole")
-    assert bar.value_of_css_property("fill") == "rgb(14, 102, 85)"
+    assert bar.value_of_css_property("fill") == "rgb(11, 95, 107)"
     assert bar.size["height"] > 20
     square = page.driver.find_element(By.CSS_SELECTOR, ".chart .none")
     assert square.value_of_css_property("stroke") != "none", "an hour without figures is seen"
