@@ -18,7 +18,11 @@ def setting_sections(site: Site) -> tuple[SettingSection, ...]:
         SettingSection(
             name="devices",
             groups=tuple(
-                SettingGroup(path=("device", device.name), title=device.title, settings=(title_setting(),))
+                SettingGroup(
+                    path=("device", device.name),
+                    title=device.title,
+                    settings=(title_setting(), title_setting("room", "room")),
+                )
                 for device in site.devices.values()
             ),
         ),

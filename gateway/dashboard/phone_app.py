@@ -15,7 +15,7 @@ from gateway.words import translate
 
 OPEN_PATHS = frozenset({"/manifest.webmanifest", "/service-worker.js", "/offline"})
 """They say nothing about the centre but its name, which the login page says too."""
-BRAND_COLOUR, PAPER_COLOUR = "#0e6655", "#f3f4f0"
+BRAND_COLOUR, PAPER_COLOUR = "#0b5f6b", "#f3f4f0"
 ICONS = (
     {"src": "/static/icon.svg", "sizes": "any", "type": "image/svg+xml"},
     {"src": "/static/icon-512.png", "sizes": "512x512", "type": "image/png"},
