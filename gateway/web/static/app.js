@@ -358,7 +358,8 @@ async function confirmAndSend(node, button) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button && "print" in button.dataset) window.print();
-  if (button?.dataset.command) confirmAndSend(button, button);
+  const isSecondOfTwo = event.detail > 1; // of a double click, which acts once
+  if (button?.dataset.command && !isSecondOfTwo) confirmAndSend(button, button);
 });
 
 // What is chosen on a page is in its address; the stream then sends the page with that choice.
