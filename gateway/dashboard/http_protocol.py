@@ -90,7 +90,6 @@ class _TlsProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()  # What comes now belongs to the handshake.
         _connections.add(transport)
         self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(transport))
 
@@ -102,6 +101,9 @@ class _TlsProtocol(asyncio.Protocol):
         self._has_news.set()
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        # What comes now belongs to the handshake. Python 3.11.2 begins to read after
+        # `connection_made`, whatever that has done.
+        transport.pause_reading()
         encrypted: asyncio.Transport | None = None
         first = await self._first_byte(transport)
         if not first:

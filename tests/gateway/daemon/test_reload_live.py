@@ -430,7 +430,7 @@ def test_the_dashboard_follows_and_keeps_its_sessions(house: House, server: Call
             key = (house.folder / "access.key").read_text().strip()
             cookie = ""
 
-            def page(path: str = "/") -> str:
+            def page(path: str = "/devices") -> str:
                 nonlocal cookie
                 connection = http.client.HTTPConnection("127.0.0.1", house.web, timeout=5)
                 with contextlib.closing(connection):
