@@ -16,8 +16,8 @@ from recorder import ArrivalRecorder
 from rig import Daemon, Rig, wait_until
 from subjects import Figures, Measurement, Workload, percentile, since_read
 
-LINES, SAFETY_DEVICES, POINTS = 20, 20, 20
-MAX_DEVICES = 4000
+LINES, SAFETY_DEVICES, POINTS = 32, 20, 20
+MAX_DEVICES = 7800
 """Each line has at most 247 units."""
 FACTORS = (1.1, 1.5, 2.0)
 REDUCED_LOAD = 0.3
