@@ -17,7 +17,7 @@ from gateway import dashboard
 from gateway.base import log
 from gateway.base.files import close_to_others
 from gateway.config import Site, load_site
-from gateway.model import GatewayError
+from gateway.model import GatewayError, Role
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.access import Access, read_key
@@ -38,7 +38,6 @@ from gateway.web.people import (
     write_people,
 )
 from gateway.web.pins import check_new_pin
-from gateway.web.roles import Role
 from gateway.web.sessions import OpenSession, append_ended, ended_file
 from gateway.words import preferred_language
 

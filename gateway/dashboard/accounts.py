@@ -7,13 +7,13 @@ import logging
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.base.log import log_event
 from gateway.base.security import SECURITY_LOG
+from gateway.model import Role
 from gateway.web.access import SESSION_COOKIE
 from gateway.web.browsers import browser_in_words
 from gateway.web.login_limit import LoginLimit, PinLimit
@@ -29,7 +29,6 @@ from gateway.web.requests import (
     request_language,
     set_cookie,
 )
-from gateway.web.roles import Role
 from gateway.web.sessions import OpenSession
 from gateway.words import translate
 
@@ -202,7 +201,7 @@ class Accounts:
 
     async def _sign_response(self, request: Request) -> Response:
         """Check a password or PIN: of the session's person, or on a screen of whoever is named."""
-        form = await _form(request)
+        form = await read_form(request)
         lang, address, state = request_language(request), client_address(request), request.state
         name = normalized_name(form.get("name", "")) if state.is_screen else state.person
         secret, destination = form.get("secret", "").strip(), form.get("destination", "")
@@ -258,7 +257,7 @@ class Accounts:
     async def _sessions_response(self, request: Request) -> Response:
         if request.method != "POST":
             return self._sessions_page(request)
-        form = await _form(request)
+        form = await read_form(request)
         if "screen" in form:
             return await self._bind_screen(request, form)
         wanted, shown = form.get("end", ""), self._shown_sessions(request)
@@ -378,7 +377,7 @@ class Accounts:
     async def _login_response(self, request: Request) -> Response:
         if request.method != "POST":
             return RedirectResponse("/", 303)
-        form = await _form(request)
+        form = await read_form(request)
         destination = form.get("destination", "")
         return await self.log_in(
             request,
@@ -431,10 +430,3 @@ def _with_language(address: str, lang: str) -> str:
     path, _, query = address.partition("?")
     others = [(name, text) for name, text in parse_qsl(query, True) if name != "lang"]
     return f"{path}?{urlencode([*others, ('lang', lang)])}"
-
-
-async def _form(request: Request) -> dict[str, str]:
-    try:
-        return await read_form(request)
-    except ValueError:
-        raise HTTPException(400) from None

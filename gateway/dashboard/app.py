@@ -34,7 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.base.security import SECURITY_LOG
-from gateway.model import Clock, GatewayError
+from gateway.model import Clock, GatewayError, Role
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
@@ -49,7 +49,6 @@ from gateway.web.requests import (
     request_language,
     set_cookie,
 )
-from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import View

@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Sentence, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Role, Sentence, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import DeviceState, Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
-from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (

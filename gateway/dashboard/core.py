@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.routing import Route
 
+from gateway.model import Role
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
 from gateway.services.presence import Presence
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.pages import label
 from gateway.web.part import HOME, KIOSK, Page, PagePart, PartHandlers, PartInput, Tile
-from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 

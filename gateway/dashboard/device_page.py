@@ -13,10 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.base import control
-from gateway.model import GatewayError
+from gateway.model import GatewayError, Role
 from gateway.web.part import PartHandlers
 from gateway.web.requests import request_language
-from gateway.web.roles import Role
 from gateway.words import error_summary
 
 from .device_history import read_history

@@ -16,11 +16,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from gateway.base.clock import SystemClock
+from gateway.model import Role
 from gateway.web.gallery import STATES, GalleryMoment
 from gateway.web.pages import Pages
 from gateway.web.part import HOME, PartInput
 from gateway.web.requests import request_language
-from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (

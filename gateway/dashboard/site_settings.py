@@ -22,11 +22,10 @@ from gateway.config.reading import NAME_PATTERN
 from gateway.config.settable import SettingGroup, SettingSection, value_at
 from gateway.config.site_settings import setting_sections
 from gateway.journal import JournalFailed, JournalReader
-from gateway.model import GatewayError, Revision
+from gateway.model import GatewayError, Revision, Role
 from gateway.services.configuration import Configuration
 from gateway.web.part import PartHandlers
 from gateway.web.requests import read_form, request_language
-from gateway.web.roles import Role
 from gateway.words import error_summary, translate
 
 from .setting_forms import FieldError, edits_of, field_values
@@ -94,7 +93,7 @@ class SettingsHandlers(PartHandlers):
         return self._section_response(request, adopted, section)
 
     async def _change(self, request: Request, adopted: AdoptedSite, section: SettingSection) -> Response:
-        form = await _form(request)
+        form = await read_form(request)
         shown = form.get("group", "")
         group = section.new if "name" in form else section.group(shown)
         if group is None or group.id != shown:
@@ -216,7 +215,7 @@ class SettingsHandlers(PartHandlers):
         )  # fmt: skip
 
     async def _restore(self, request: Request, adopted: AdoptedSite, number: int, text: str) -> Response:
-        form, problems = await _form(request), await self._problems(request, adopted, text)
+        form, problems = await read_form(request), await self._problems(request, adopted, text)
         if not problems and not request.state.role.includes(Role.INSTALLER):
             site = await asyncio.to_thread(self._site_of, adopted, text)
             if changes_between(adopted.site, site).keys() & WIRING:
@@ -303,10 +302,3 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
 
 def _searched(group: SettingGroup) -> str:
     return " ".join((*group.path, *group.title.values())).lower()
-
-
-async def _form(request: Request) -> dict[str, str]:
-    try:
-        return await read_form(request)
-    except ValueError as error:
-        raise HTTPException(400) from error

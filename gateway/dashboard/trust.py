@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.model import Role
 from gateway.web.certificates import LocalAuthority
 from gateway.web.part import PartHandlers
 from gateway.web.requests import request_language
-from gateway.web.roles import Role
 from gateway.words import translate
 
 TRUST_PATH, DOWNLOAD_PATH = "/trust", "/trust/linli-ca.crt"

@@ -20,13 +20,12 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from gateway.base.files import create_durably, file_state
 from gateway.base.log import error_text, log_event
 from gateway.base.security import SECURITY_LOG
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Role
 from gateway.wire.secret import is_open_to_others
 from gateway.words import preferred_language
 
 from .passwords import ITERATIONS, LANES, MAX_PASSWORD_CHARACTERS, MEMORY_KIB, is_password_of
 from .people import People, people_file, read_people
-from .roles import Role
 from .sessions import OpenSession, Sessions, session_id
 
 SESSION_COOKIE = "linli-session"

@@ -8,9 +8,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE
+from gateway.model import GATEWAY_DEVICE, Role
 
-from .roles import Role
 from .settings import Settings
 from .view import View
 

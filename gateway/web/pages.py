@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
-from gateway.model import Value
+from gateway.model import Role, Value
 from gateway.words import LANGUAGES, error_summary, translate, words
 
 from .part import HOME, KIOSK, Page, PagePart, Selection
-from .roles import Role
 from .settings import Settings, title_in
 from .templating import Markup, environment, fingerprint
 from .view import DeviceCondition, DeviceRow, View

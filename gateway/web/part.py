@@ -17,12 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.config import Site
-from gateway.model import Clock, Rows, Service, Stamp
+from gateway.model import Clock, Role, Rows, Service, Stamp
 
 from .access import Access
 from .commands import CommandRequest
 from .gallery import GalleryMoment
-from .roles import Role
 from .settings import DeviceInfo, Settings
 from .snapshot import Snapshot
 from .view import DeviceAnnotation, DeviceRow, Reminder, View

@@ -13,11 +13,10 @@ import msgspec
 
 from gateway.base.files import give_to_owner_of_folder, write_durably
 from gateway.config.reading import Mistakes, TomlReader
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Role
 from gateway.wire.secret import is_open_to_others
 
 from .passwords import HASH_PATTERN, MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
-from .roles import Role
 
 PEOPLE_SCHEMA = "linli/people/1"
 MAX_NAME_CHARACTERS = 40

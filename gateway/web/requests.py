@@ -68,13 +68,13 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def read_body(request: Request) -> bytes:
-    """The body. Raises `HTTPException` if it is longer than `MAX_BODY_BYTES`, or the client leaves."""
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """The body. Raises `HTTPException` if it is longer than that, or the client leaves."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > MAX_BODY_BYTES:
+            if len(body) > max_bytes:
                 raise HTTPException(413)
     except ClientDisconnect as error:
         raise HTTPException(400) from error
@@ -82,7 +82,10 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form, each once. Raises `ValueError` when there are too many, and `HTTPException`
-    when it is too long."""
+    """The fields of a form, each once. Raises `HTTPException` when there are too many or it is too long."""
     body = (await read_body(request)).decode("utf-8", "replace")
-    return {name: values[0] for name, values in parse_qs(body, max_num_fields=MAX_FORM_FIELDS).items()}
+    try:
+        fields = parse_qs(body, max_num_fields=MAX_FORM_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400) from error
+    return {name: values[0] for name, values in fields.items()}

@@ -19,8 +19,7 @@ import msgspec
 
 from gateway.base.files import append_durably, file_state, give_to_owner_of_folder, write_durably
 from gateway.base.log import log_event
-
-from .roles import Role
+from gateway.model import Role
 
 MAX_SESSIONS, MAX_SESSIONS_PER_PERSON = 200, 20
 """Open at the same time; another one ends that which has not been used for longest."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .roles import Role
+from gateway.model import Role
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):

@@ -9,9 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Record, Sentence, Stamp, Value
-
-from .roles import Role
+from gateway.model import Record, Role, Sentence, Stamp, Value
 
 MIN_CARD_YEARS = 2.0
 """Years a memory card should last at least."""

@@ -55,10 +55,9 @@ from gateway.capabilities.visitors.statistics.database import connect
 from gateway.capabilities.visitors.statistics.intervals import QUARTER_S
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
-from gateway.model import Fact, Hazard, ReadFailed, Sample, Stamp, Value
+from gateway.model import Fact, Hazard, ReadFailed, Role, Sample, Stamp, Value
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
-from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
 

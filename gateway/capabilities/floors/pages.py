@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -18,10 +18,9 @@ from gateway.base import control
 from gateway.config import Site
 from gateway.config.adoption import AdoptedConfiguration, load_adopted
 from gateway.config.editing import Edit
-from gateway.model import GatewayError
+from gateway.model import GatewayError, Role
 from gateway.web.part import Page, PagePart, PartHandlers, PartInput
 from gateway.web.requests import read_body, request_language
-from gateway.web.roles import Role
 from gateway.words import error_summary, translate
 
 from .pictures import FILE_PATTERN, MAX_PICTURE_BYTES, MEDIA_TYPES, store
@@ -118,7 +117,7 @@ class FloorsHandlers(PartHandlers):
         )  # fmt: skip
 
     async def _upload(self, request: Request) -> Response:
-        floor, data = self._floor(request), await _read_picture(request)
+        floor, data = self._floor(request), await read_body(request, MAX_PICTURE_BYTES)
         floors: tuple[Floor, ...] = self._context.settings.parts["floors"]
         try:
             shown = {each.picture for each in floors}
@@ -177,19 +176,6 @@ class FloorsHandlers(PartHandlers):
 
 def _is_inside(place: Place) -> bool:
     return all(math.isfinite(part) and 0 <= part <= 1 for part in place)
-
-
-async def _read_picture(request: Request) -> bytes:
-    """Raises `HTTPException` if it is larger than `MAX_PICTURE_BYTES`, or the client leaves."""
-    data = bytearray()
-    try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > MAX_PICTURE_BYTES:
-                raise HTTPException(413)
-    except ClientDisconnect as error:
-        raise HTTPException(400) from error
-    return bytes(data)
 
 
 def settings(site: Site) -> tuple[Floor, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
+from gateway.model import Role
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.gallery import GalleryMoment
 from gateway.web.part import OwnKind, Page, PagePart, PartInput, Tile
-from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BoardCell, PlaceCount, place_count
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import EX_CONFIG, main
+from gateway.model import Role
 from gateway.web.access import Access, read_key
 from gateway.web.certificates import LocalAuthority
 from gateway.web.passwords import is_password_of
 from gateway.web.people import people_file, read_people
-from gateway.web.roles import Role
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from gateway.dashboard import application
 from gateway.dashboard.accounts import Accounts, is_local_address
 from gateway.dashboard.http_protocol import MAX_CONNECTIONS
 from gateway.dashboard.parts import page_parts
+from gateway.model import Role
 from gateway.web.commands import CommandRequest
 from gateway.web.passwords import hash_password
 from gateway.web.people import People, Person, people_file, read_people, write_people
 from gateway.web.requests import MAX_FORM_FIELDS
-from gateway.web.roles import Role
 from gateway.web.sessions import append_ended, session_id, sessions_file
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 

@@ -14,10 +14,9 @@ from gateway.config import load_site
 from gateway.dashboard import settings_of
 from gateway.dashboard.device_page import device_choice
 from gateway.journal import Journal
-from gateway.model import ReadFailed
+from gateway.model import ReadFailed, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from gateway.web.settings import DeviceInfo
 from tests.gateway.browser import Page, fill
 from tests.gateway.dashboard_fixtures import NASTY, House, Served

@@ -14,10 +14,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState
+from gateway.model import Role
 from gateway.services.commands import CommandStatus
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, read_people, write_people
-from gateway.web.roles import Role
 from gateway.web.sessions import append_ended, session_id
 from gateway.web.settings import DeviceInfo
 from tests.gateway.browser import Page, fill

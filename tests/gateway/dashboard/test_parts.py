@@ -12,10 +12,9 @@ import pytest
 import gateway.capabilities
 from gateway.config.capability import capabilities
 from gateway.dashboard.parts import page_parts, static_folders, template_folders
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Role
 from gateway.web.pages import Pages
 from gateway.web.part import KIOSK
-from gateway.web.roles import Role
 from gateway.web.settings import Settings
 from tests.gateway.views import sample, view
 

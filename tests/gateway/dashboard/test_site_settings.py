@@ -18,10 +18,9 @@ from gateway.config import load_site
 from gateway.config.adoption import load_adopted
 from gateway.dashboard import settings_of
 from gateway.dashboard.site_settings import changed_lines
-from gateway.model import Hazard
+from gateway.model import Hazard, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from tests.gateway.daemon.test_reload_live import House
 from tests.gateway.dashboard_fixtures import KEY, Served
 from tests.ports import free_port

@@ -10,11 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Role
 from gateway.web.access import SESSION_LIFETIME_S, Access, Session, read_key
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, read_people, write_people
-from gateway.web.roles import Role
 from gateway.web.sessions import session_id
 
 OWNER = Session("王芳", Role.INSTALLER, by_key=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.reading import Mistakes
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import (
     Person,
@@ -18,7 +18,6 @@ from gateway.web.people import (
     read_people,
     write_people,
 )
-from gateway.web.roles import Role
 
 HASH = hash_password("long enough")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model import Role
 from gateway.web import sessions as sessions_module
-from gateway.web.roles import Role
 from gateway.web.sessions import (
     MAX_SESSIONS,
     MAX_SESSIONS_PER_PERSON,

@@ -32,12 +32,11 @@ from gateway.capabilities.needs.statistics import (
     newest_first,
 )
 from gateway.journal import JournalFailed
-from gateway.model import GatewayError, sentence
+from gateway.model import GatewayError, Role, sentence
 from gateway.web.access import SESSION_COOKIE, SESSION_LIFETIME_S
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
 from gateway.web.requests import ANONYMOUS_PERSON, client_address, read_form, request_language, set_cookie
-from gateway.web.roles import Role
 from gateway.web.spreadsheet import as_csv
 from gateway.words import translate
 
@@ -133,7 +132,7 @@ class NeedsHandlers(PartHandlers):
         return response
 
     async def _register(self, request: Request, reception: Reception) -> Response:
-        given = await _form_fields(request)
+        given = await read_form(request)
         channel, lang = self._request_channel(request), request_language(request)
         fields = normalized_fields(given)
         wrong = field_errors(fields)
@@ -189,7 +188,7 @@ class NeedsHandlers(PartHandlers):
     async def _receipt_state(self, request: Request) -> Response:
         """The progress of the need with the number of a receipt."""
         lang, address = request_language(request), client_address(request)
-        typed = (await _form_fields(request)).get("number", "")
+        typed = (await read_form(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
         if wait_s := self._passes.lookup_wait_s(address):
             SECURITY_LOG.add("too-often", address)
@@ -261,7 +260,7 @@ class NeedsHandlers(PartHandlers):
         number = request.path_params["number"]
         if request.method == "GET":
             return await self._need_response(request, number)
-        given, lang = await _form_fields(request), request_language(request)
+        given, lang = await read_form(request), request_language(request)
         try:
             action, args = self._parse_step(given)
             note, fields = given.get("note", ""), normalized_fields(given)
@@ -404,14 +403,6 @@ def _error_sentence(lang: str, error: GatewayError) -> str:
     if isinstance(error, DaemonNotRunning):
         return translate(lang, "need.away")
     return translate(lang, f"error.{error.key}", **error.facts)
-
-
-async def _form_fields(request: Request) -> dict[str, str]:
-    """The fields of a form; empty if there are too many."""
-    try:
-        return await read_form(request)
-    except ValueError:
-        return {}
 
 
 def _is_loopback(address: str) -> bool:

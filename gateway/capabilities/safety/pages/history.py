@@ -18,10 +18,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from gateway.journal import JournalFailed
-from gateway.model import Hazard, Lane, Sentence, sentence
+from gateway.model import Hazard, Lane, Role, Sentence, sentence
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import request_language
-from gateway.web.roles import Role
 from gateway.web.spreadsheet import BOM, XLSX_TYPE, Cell, ReportTable, as_csv
 from gateway.words import translate
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, Hazard
+from gateway.model import GATEWAY_DEVICE, Hazard, Role
 from gateway.web.commands import (
     NO_TARGET,
     CommandRequest,
@@ -18,7 +18,6 @@ from gateway.web.commands import (
     Target,
 )
 from gateway.web.pages import label
-from gateway.web.roles import Role
 from gateway.web.settings import title_in
 from gateway.words import translate
 

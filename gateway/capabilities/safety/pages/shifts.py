@@ -59,7 +59,7 @@ class ShiftHandlers(PartHandlers):
         problems: list[Sentence] = []
         typed: Mapping[str, str] = {}
         if request.method == "POST":
-            typed = await _form(request)
+            typed = await read_form(request)
             problem = await self._take_step(request, typed, "")
             if problem is None:
                 return RedirectResponse(f"/shifts?done={typed['step']}", 303)
@@ -94,7 +94,7 @@ class ShiftHandlers(PartHandlers):
         problems: list[Sentence] = []
         typed: Mapping[str, str] = {}
         if request.method == "POST":
-            typed = await _form(request)
+            typed = await read_form(request)
             problem = await self._take_step(request, typed, key)
             if problem is None:
                 return RedirectResponse(f"/shifts/{number}?done={typed['step']}", 303)
@@ -218,11 +218,3 @@ def _step_problem(step: str, text: str, person: str, *, is_ended: bool) -> Sente
     if len(text) > MAX_TEXT_CHARACTERS:
         return sentence("shift.too-long", most=MAX_TEXT_CHARACTERS)
     return sentence("shift.empty") if not text and step in ("remark", "amend") else None
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form; none if there are too many."""
-    try:
-        return await read_form(request)
-    except ValueError:
-        return {}

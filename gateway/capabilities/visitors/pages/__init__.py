@@ -7,8 +7,8 @@ from typing import ClassVar
 from starlette.routing import Route
 
 from gateway.capabilities.visitors.services import Visitors
+from gateway.model import Role
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
-from gateway.web.roles import Role
 
 from .curve import read_curve
 from .requests import Book, CancelBooking, CorrectInside, MarkTour

@@ -106,11 +106,12 @@ async def read_curve(settings: VisitorsSettings, journal: Path, now: Stamp) -> C
 
 def curve_of(quarters: Iterable[Bar], centre: CentreLayout) -> Curve:
     """The curve of one day's quarters: from the opening to the closing hour, and whenever somebody was
-    inside."""
+    inside. It is empty while nothing was to be counted yet, as just after the first start."""
     hours, inside = [], 0
     counts: list[tuple[int, int | None]] = []
-    day = None
+    day, is_known = None, False
     for bar in quarters:
+        is_known = is_known or bar.count.share is not None or bool(bar.count.came or bar.count.went)
         local = bar.slot.local
         day = day or local.date()
         if not bar.future:
@@ -122,4 +123,5 @@ def curve_of(quarters: Iterable[Bar], centre: CentreLayout) -> Curve:
     opening = [minute for span in spans for minute in span] or [hour * 60 for hour in DAY_HOURS]
     since = min([min(opening) // 60, *hours])
     until = max([min(24, -(-max(opening) // 60)), *(hour + 1 for hour in hours)])
-    return Curve(since, until, tuple(count for hour, count in counts if since <= hour < until))
+    shown = tuple(count for hour, count in counts if is_known and since <= hour < until)
+    return Curve(since, until, shown)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.capabilities.visitors.services import ACTIVITY, TOUR
+from gateway.model import Role
 from gateway.web.commands import (
     NO_TARGET,
     CommandRequest,
@@ -17,7 +18,6 @@ from gateway.web.commands import (
     RequestContext,
     Target,
 )
-from gateway.web.roles import Role
 
 from .view import VisitorsView
 

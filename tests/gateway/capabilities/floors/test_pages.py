@@ -13,9 +13,9 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.floors.pictures import MAX_PICTURE_BYTES
+from gateway.model import Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from tests.gateway.browser import Page, browsing
 from tests.gateway.dashboard.test_site_settings import Centre
 from tests.gateway.dashboard_fixtures import KEY

@@ -14,10 +14,9 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.safety.services.alarms import AlarmState
-from gateway.model import Fact, Lane
+from gateway.model import Fact, Lane, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import NASTY, House, Served
 

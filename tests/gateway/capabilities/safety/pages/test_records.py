@@ -9,10 +9,9 @@ import pytest
 
 from gateway.capabilities.safety.pages.records import parse_period
 from gateway.capabilities.safety.testlog import LoggedDevice, LogNames
-from gateway.model import Fact, Lane
+from gateway.model import Fact, Lane, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import NASTY, House, Served
 

@@ -10,11 +10,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.shift_log import DutyShift, Remark, ShiftLog
-from gateway.model import Fact, Lane
+from gateway.model import Fact, Lane, Role
 from gateway.model.command import Command
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
-from gateway.web.roles import Role
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 

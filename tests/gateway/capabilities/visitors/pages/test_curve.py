@@ -6,6 +6,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from gateway.capabilities.visitors.pages.curve import Curve, curve_of, read_curve
 from gateway.capabilities.visitors.pages.settings import VisitorsSettings
 from gateway.capabilities.visitors.statistics.intervals import slots_between
@@ -49,6 +51,14 @@ def test_the_curve_is_that_of_the_opening_hours_until_now() -> None:
 def test_who_comes_before_the_opening_is_on_the_curve_too() -> None:
     assert curve_of(quarters(48, {27: 3}), OPEN).since == 6
     assert curve_of(quarters(96, {92: 3}), OPEN).until == 24
+
+
+def test_a_day_on_which_nothing_was_to_be_counted_has_no_curve() -> None:
+    """Not that of an empty centre: the gateway was not there."""
+    nothing = [msgspec.structs.replace(bar, count=Count(0, 0, 0, None)) for bar in quarters(48, {})]
+    curve = curve_of(nothing, OPEN)
+    assert (curve.inside, curve.line, curve.peak) == ((), "", None)
+    assert (curve.since, curve.until) == (9, 18)
 
 
 def test_what_was_not_counted_is_a_gap() -> None:

@@ -1,5 +1,0 @@
-"""The roles of people, for whoever makes pages."""
-
-from gateway.model.role import Role
-
-__all__ = ["Role"]
