@@ -56,19 +56,20 @@ def ours(name: str) -> set[str]:
 
 
 FLOORS = (
-    "model", "words", "base", "services", "wire", "config", "journal", "field", "uplink", "web", "terminal",
-    "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
+    "model", "scheduling", "words", "base", "services", "wire", "config", "journal", "field", "uplink",
+    "web", "terminal", "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
 )  # fmt: skip
 """The folders (and the one module) of `gateway/`, each of which may import those before it."""
+BELOW_CAPABILITIES = tuple(f"gateway.{floor}" for floor in FLOORS[: FLOORS.index("capabilities")])
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Every module belongs to the first row that matches it. It may import what stands in its row, and its
     # own row's folder.
     (r"gateway", ()),
-    (r"gateway\.capabilities\.(\w+)\.services(\..+)?", ("gateway.model",)),
+    (r"gateway\.capabilities\.(\w+)\.services(\..+)?", ("gateway.model", "gateway.scheduling")),
     (r"gateway\.capabilities", ()),
-    (r"gateway\.capabilities\.(\w+)(\..+)?", tuple(f"gateway.{floor}" for floor in FLOORS[:12])),
+    (r"gateway\.capabilities\.(\w+)(\..+)?", BELOW_CAPABILITIES),
     (r"gateway\.services(\..+)?", ("gateway.model",)),
-    (r"gateway\.dashboard(\..+)?", tuple(f"gateway.{floor}" for floor in FLOORS[:12])),
+    (r"gateway\.dashboard(\..+)?", BELOW_CAPABILITIES),
     *(
         (rf"gateway\.{floor}(\..+)?", tuple(f"gateway.{above}" for above in FLOORS[:number]))
         for number, floor in enumerate(FLOORS)

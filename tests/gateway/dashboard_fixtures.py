@@ -39,7 +39,6 @@ from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import (
     BOOKING_PREFIX,
     CENTRE,
-    Booking,
     Counter,
     Day,
     Door,
@@ -49,6 +48,7 @@ from gateway.capabilities.visitors.services import (
     Layout,
     Place,
     Room,
+    VisitBooking,
 )
 from gateway.capabilities.visitors.statistics.aggregation import AggregationBatch, Bin
 from gateway.capabilities.visitors.statistics.database import connect
@@ -343,7 +343,7 @@ class House:
         """Something is booked for an hour."""
         since = self.now(ago).wall_ms
         key = f"{BOOKING_PREFIX}{since:x}"
-        row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
+        row = VisitBooking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
         self.rows("visitors", **{key.replace("/", "__"): row})
         return key
 

@@ -11,7 +11,6 @@ from gateway.capabilities.visitors.services import (
     DAY_KEY,
     DOOR_PREFIX,
     PLACE_PREFIX,
-    Booking,
     Counter,
     Day,
     Door,
@@ -20,6 +19,7 @@ from gateway.capabilities.visitors.services import (
     KnownPlace,
     Layout,
     Place,
+    VisitBooking,
     is_heard,
     known_place,
 )
@@ -188,7 +188,7 @@ def _counts(came: int, left: int, *, known: bool) -> tuple[int | None, int | Non
 def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
     found = []
     for key, row in rows.items():
-        if isinstance(row, Booking):
+        if isinstance(row, VisitBooking):
             place = layout.rooms.get(row.room) or layout.doors.get(row.door)
             found.append(
                 BookingRow(

@@ -1,7 +1,7 @@
 """The visitor service: how many people came, left and are inside, by door, room and centre, and the
 attendance of bookings."""
 
-from .bookings import ACTIVITY, TOUR, Booking
+from .bookings import ACTIVITY, TOUR, VisitBooking
 from .counters import COUNTER_KIND, Counter, counts_visitors
 from .known_counts import KnownPlace, is_heard, known_place
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
@@ -21,7 +21,6 @@ __all__ = [
     "OUTSIDE",
     "PLACE_PREFIX",
     "TOUR",
-    "Booking",
     "Counter",
     "Day",
     "Door",
@@ -32,6 +31,7 @@ __all__ = [
     "Layout",
     "Place",
     "Room",
+    "VisitBooking",
     "Visitors",
     "counts_visitors",
     "is_heard",

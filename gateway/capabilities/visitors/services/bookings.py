@@ -22,7 +22,7 @@ MAX_ADVANCE_MS = 400 * 86_400_000
 MAX_EXPECTED = 100_000
 
 
-class Booking(
+class VisitBooking(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
@@ -63,7 +63,7 @@ class Booking(
         return self.since - grace_s * 1000 <= when < self.until
 
 
-def booking_from_command(command: Command, layout: Layout) -> Booking | None:
+def booking_from_command(command: Command, layout: Layout) -> VisitBooking | None:
     """The booking that a command asks for; None if its arguments are invalid."""
     args = command.args
     title, kind = _text_argument(args, "title"), args.get("class", ACTIVITY)
@@ -83,7 +83,7 @@ def booking_from_command(command: Command, layout: Layout) -> Booking | None:
     )
     by = command.by or command.origin
     return (
-        Booking(
+        VisitBooking(
             title=title,
             kind=str(kind),
             room=room,
@@ -98,7 +98,7 @@ def booking_from_command(command: Command, layout: Layout) -> Booking | None:
     )
 
 
-def with_attendance(booking: Booking, came: int, left: int, group: int) -> Booking:
+def with_attendance(booking: VisitBooking, came: int, left: int, group: int) -> VisitBooking:
     """The booking after some more came and left; `group` is how many were counted as its visiting group."""
     flow = booking.flow.plus(came, left, 0)
     peak = max(booking.peak, flow.came - flow.left)

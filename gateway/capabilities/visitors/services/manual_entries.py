@@ -9,7 +9,7 @@ import msgspec
 from gateway.model import Command
 
 from . import facts
-from .bookings import MAX_BOOKINGS, Booking, booking_from_command
+from .bookings import MAX_BOOKINGS, VisitBooking, booking_from_command
 from .layout import Layout
 from .occupancy import Place
 from .opening_hours import SLOT_MINUTES
@@ -24,7 +24,7 @@ def add_booking(transition: VisitorsTransition, command: Command, layout: Layout
     """`book` {title, class, room, door, from, until, expected}."""
     booking, others = (
         booking_from_command(command, layout),
-        dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)),
+        dict(transition.rows_of_kind(BOOKING_PREFIX, VisitBooking)),
     )
     # An identical booking is a double click.
     if (
@@ -43,7 +43,7 @@ def add_booking(transition: VisitorsTransition, command: Command, layout: Layout
 def cancel_booking(transition: VisitorsTransition, command: Command) -> None:
     """`cancel-booking` {booking}."""
     key = str(command.args.get("booking"))
-    booking = dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)).get(key)
+    booking = dict(transition.rows_of_kind(BOOKING_PREFIX, VisitBooking)).get(key)
     if booking is not None and not booking.reported:
         transition.facts.append(
             facts.booking(transition.at, "cancelled", key, _author(command), booking.body())

@@ -25,7 +25,7 @@ from gateway.model import (
 from gateway.model.hours import WeeklyHours
 
 from . import facts, manual_entries, opening_hours, previous_day
-from .bookings import TOUR, Booking, with_attendance
+from .bookings import TOUR, VisitBooking, with_attendance
 from .counters import (
     DESCRIBING_POINTS,
     MIN_CONTRADICTIONS,
@@ -69,7 +69,7 @@ class Visitors(Service):
     """Turns the reports of counters into visitors, without counting a faulty report as one."""
 
     name = "visitors"
-    row = Counter | DoorTally | Place | Booking | Day
+    row = Counter | DoorTally | Place | VisitBooking | Day
     actions = frozenset({"book", "cancel-booking", "mark-tour", "correct-inside"})
 
     def __init__(
@@ -309,7 +309,7 @@ class Visitors(Service):
         """Count people for the bookings of that time; returns how many of them belong to visiting
         groups."""
         tours, arriving = 0, _place_passage(door, "", passed)[0]
-        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking):
             unrelated = booking.reported or booking.door not in ("", name)
             if unrelated or not booking.covers(when, self._layout.grace_s):
                 continue
@@ -350,7 +350,7 @@ class Visitors(Service):
         if (day.open and not settling) or (day_ended and not self._is_open(local and _midnight(local))):
             self._close_places(transition)
         transition.set_row(DAY_KEY, _replace(day, open=settling))
-        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking):
             if (
                 not booking.reported
                 and tick.at.wall_ms >= booking.until + self._report_delay_s(booking) * 1000
@@ -393,7 +393,7 @@ class Visitors(Service):
             if door.is_entrance
         )
 
-    def _report_delay_s(self, booking: Booking) -> float:
+    def _report_delay_s(self, booking: VisitBooking) -> float:
         doors = self._layout.doors
         concerned = [doors[booking.door]] if booking.door in doors else doors.values()
         intervals_s = [
@@ -445,7 +445,7 @@ class Visitors(Service):
             ) if known else transition.delete_row(key)
         for key, counter in transition.rows_of_kind(COUNTER_PREFIX, Counter):
             transition.set_row(key, _replace(counter, came=0, left=0))
-        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking):
             if booking.reported:
                 transition.delete_row(key)
         return body

@@ -7,7 +7,6 @@ import pytest
 from gateway.capabilities.visitors.pages.visits import Visits, visits_of
 from gateway.capabilities.visitors.services import (
     TOUR,
-    Booking,
     Counter,
     Day,
     Door,
@@ -17,6 +16,7 @@ from gateway.capabilities.visitors.services import (
     Layout,
     Place,
     Room,
+    VisitBooking,
 )
 from gateway.model import ClockQuality, Stamp
 
@@ -110,7 +110,7 @@ def test_a_counter_that_was_not_heard_since_a_restart_does_not_count() -> None:
 )
 def test_bookings_say_whether_they_are_now(hours: float, live: bool, over: bool) -> None:
     since = NOW.wall_ms + round(hours * HOUR)
-    row = Booking(
+    row = VisitBooking(
         title="合唱", kind=TOUR, room="hall", since=since, until=since + HOUR, flow=Flow(9, 2), peak=8
     )
     (line,) = seen(booking__1=row).bookings

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.capabilities.visitors.services import Visitors
-from gateway.capabilities.visitors.services.bookings import Booking
+from gateway.capabilities.visitors.services.bookings import VisitBooking
 from gateway.capabilities.visitors.services.occupancy import Flow
 from tests.gateway.capabilities.visitors.services import test_service
 from tests.gateway.capabilities.visitors.services.kit import Centre, told, wall
@@ -75,7 +75,7 @@ def test_a_booking_says_only_what_was_asked() -> None:
 def test_a_stored_booking_leaves_out_what_is_as_usual() -> None:
     stored = {"type": "booking", "title": "书法课", "kind": "activity", "since": 1, "until": 2}
     booking = msgspec.convert(stored, Visitors.row)
-    assert isinstance(booking, Booking)
+    assert isinstance(booking, VisitBooking)
     assert msgspec.to_builtins(booking) == stored
     assert (booking.expected, booking.peak, booking.tours, booking.flow) == (0, 0, 0, Flow(0, 0, 0))
     assert not booking.reported
@@ -131,7 +131,7 @@ def test_a_booking_of_a_door_counts_who_passes_it() -> None:
     centre.keep(TEN - 1)
     centre.says(TEN, 5, 0, "s"), centre.says(TEN, 9, 0, "a")
     assert told(centre.tick(TEN + 2 * HOUR), "attendance")[0]["came"] == 5
-    (stored,) = (row for row in centre.rows.values() if isinstance(row, Booking))
+    (stored,) = (row for row in centre.rows.values() if isinstance(row, VisitBooking))
     assert stored.flow == Flow(5, 0, unseen=0)
 
 
