@@ -56,8 +56,8 @@ def ours(name: str) -> set[str]:
 
 
 FLOORS = (
-    "model", "scheduling", "words", "base", "services", "wire", "config", "journal", "field", "uplink",
-    "web", "terminal", "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
+    "model", "scheduling", "words", "base", "services", "wire", "config", "journal", "trends", "field",
+    "uplink", "web", "terminal", "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
 )  # fmt: skip
 """The folders (and the one module) of `gateway/`, each of which may import those before it."""
 BELOW_CAPABILITIES = tuple(f"gateway.{floor}" for floor in FLOORS[: FLOORS.index("capabilities")])
@@ -176,8 +176,8 @@ SLEEPERS = {
 """Modules that may sleep without an injected clock, and for what."""
 WAITERS = {
     # By an injected clock, to schedule, retry, back off and commit.
-    "clock": ("gateway.journal", "gateway.field", "gateway.uplink", "gateway.capabilities",
-              "gateway.daemon", "gateway.dashboard"),
+    "clock": ("gateway.journal", "gateway.trends", "gateway.field", "gateway.uplink",
+              "gateway.capabilities", "gateway.daemon", "gateway.dashboard"),
     # To limit an I/O operation.
     "timeout": ("gateway.base", "gateway.wire", "gateway.field", "gateway.uplink", "gateway.capabilities",
                 "gateway.daemon", "gateway.dashboard", "drivers"),

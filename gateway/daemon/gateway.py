@@ -39,12 +39,14 @@ from gateway.model import (
     Service,
     Value,
     sentence,
+    stale_after_s,
 )
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import DeviceState, Presence, count_states, device_state
 from gateway.services.timekeeping import Timekeeping, correct_stamp
+from gateway.trends import TrendWriter, trends_file
 from gateway.uplink import NativeDialect, Uplink
 
 from . import metrics
@@ -204,7 +206,11 @@ class Gateway:
             job.name: ComponentSpec(job.built_from(site), functools.partial(job, self), restarts=True)
             for job in job_types()
         }
-        return {**lines, **uplink, **jobs}
+        hold_ms = {device.name: 1000 * stale_after_s(device.every) for device in site.devices.values()}
+        trends = ComponentSpec(
+            (site.centre.timezone, hold_ms), functools.partial(self._build_trends, hold_ms), restarts=True
+        )
+        return {**lines, **uplink, **jobs, "trends": trends}
 
     def _build_line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
@@ -232,6 +238,10 @@ class Gateway:
             self.submit_command,
             self.engine.publish_sample,
         )
+
+    def _build_trends(self, hold_ms: Mapping[str, float]) -> TrendWriter:
+        file, timezone = trends_file(self.site.journal.path), self.site.centre.timezone
+        return TrendWriter(file, self.journal.reader, self.clock, timezone, hold_ms)
 
     @property
     def components(self) -> Mapping[str, object]:

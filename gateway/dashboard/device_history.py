@@ -9,9 +9,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import msgspec
 
 from gateway.journal import JournalFailed, JournalReader
-from gateway.model import Clock, Lane, Value
+from gateway.model import Clock, Lane, Value, stale_after_s
 from gateway.web.templating import Markup
-from gateway.web.view import stale_after_s
 
 SEARCH_TIMEOUT_S = 1.0
 PACKS_PER_BATCH = 20

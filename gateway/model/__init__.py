@@ -6,7 +6,14 @@ Nothing here does I/O, and nothing here imports anything of ours: every other mo
 from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks, is_host
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
-from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
+from gateway.model.device import (
+    FAILURES_UNTIL_OFFLINE,
+    Action,
+    Device,
+    ListenerAction,
+    Point,
+    stale_after_s,
+)
 from gateway.model.device_time import parse_device_time
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
@@ -86,4 +93,5 @@ __all__ = [
     "is_host",
     "parse_device_time",
     "sentence",
+    "stale_after_s",
 ]

@@ -15,6 +15,11 @@ FAILURES_UNTIL_OFFLINE = 3
 """Polls without a reply, or missing messages, before a device counts as offline."""
 
 
+def stale_after_s(interval_s: float) -> float:
+    """The age at which a reading is stale, of a device that reports so often."""
+    return FAILURES_UNTIL_OFFLINE * interval_s + 5
+
+
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a device. Drivers extend this with where to find it.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Record, Role, Sentence, Stamp, Value
+from gateway.model import Record, Role, Sentence, Stamp, Value, stale_after_s
 
 MIN_CARD_YEARS = 2.0
 """Years a memory card should last at least."""
@@ -236,11 +236,6 @@ def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
     """Whether a reading is older than `stale_after_s`. `at` is Unix time in milliseconds; None: unknown,
     which is stale."""
     return at is None or now.wall_ms - at > stale_after_s(interval_s) * 1000
-
-
-def stale_after_s(interval_s: float) -> float:
-    """The age at which a reading is stale."""
-    return 3 * interval_s + 5
 
 
 def place_count(summary: Record | None, now: Stamp) -> PlaceCount:
