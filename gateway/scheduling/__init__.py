@@ -8,6 +8,7 @@ from gateway.scheduling.agenda import Agenda
 from gateway.scheduling.booking import Booking, BookingState
 from gateway.scheduling.holidays import NO_HOLIDAYS, DayKind, HolidayCalendar
 from gateway.scheduling.opening import ALWAYS_OPEN, Interval, Opening, instant_of
+from gateway.scheduling.refusals import booking_error
 from gateway.scheduling.resource import Quota, QuotaPeriod, Resource
 from gateway.scheduling.schedule import BookingRefusal, ResourceStatus, Schedule, StatusKind
 
@@ -28,5 +29,6 @@ __all__ = [
     "ResourceStatus",
     "Schedule",
     "StatusKind",
+    "booking_error",
     "instant_of",
 ]

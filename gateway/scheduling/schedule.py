@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -142,11 +142,13 @@ class Schedule:
             return False
         return booking.until > self._period(local_date(now, self._zone), resource.quota.period).since
 
-    def due(self, now: int, *, attendance_known: bool = True) -> Iterator[tuple[str, Booking]]:
+    def due(
+        self, now: int, attendance_known: Callable[[str], bool] = lambda _resource: True
+    ) -> Iterator[tuple[str, Booking]]:
         """What time has made of bookings: each that changes, with its key. Put each into the agenda before
-        the next is asked for. `attendance_known`: whether it is known who has come."""
+        the next is asked for. `attendance_known`: whether it is known who has come to a resource."""
         for key, booking in list(self._agenda.items()):
-            state = self._state_at(booking, now, attendance_known=attendance_known)
+            state = self._state_at(booking, now, attendance_known)
             if state is not booking.state:
                 yield key, msgspec.structs.replace(booking, state=state)
         for name in self._resources:
@@ -181,13 +183,15 @@ class Schedule:
         resource = self._resources.get(booking.resource)
         return bool(resource and resource.tells_departure and now >= booking.until)
 
-    def _state_at(self, booking: Booking, now: int, *, attendance_known: bool) -> BookingState:
+    def _state_at(
+        self, booking: Booking, now: int, attendance_known: Callable[[str], bool]
+    ) -> BookingState:
         resource = self._resources.get(booking.resource)
         state = booking.state
         if state is BookingState.WAITING and now >= booking.since:
             return BookingState.LAPSED
         if state is BookingState.BOOKED:
-            grace_ms = resource.grace_ms if resource and attendance_known else None
+            grace_ms = resource.grace_ms if resource and attendance_known(booking.resource) else None
             if grace_ms is not None and now >= min(booking.since + grace_ms, booking.until):
                 return BookingState.NO_SHOW
             return BookingState.ENDED if now >= booking.until else state

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.base.clock import local_time
+from gateway.config.booking_rules import read_booking_rules
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized, table_names
 from gateway.config.settable import SettingGroup, SettingSection, number_setting, title_setting
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Checks, Hazard, Point, Service
+from gateway.scheduling import Resource
 from gateway.words import LANGUAGES, translate
 
 from .services import (
@@ -60,6 +63,7 @@ class _VisitorsKeys(msgspec.Struct, frozen=True, kw_only=True):
 class _RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
     title: Text = ""
     limit: int | None = None
+    booking: dict[str, Any] = {}
 
     CHECKS: ClassVar[Checks] = {
         "limit": (_is_people_limit, "visitors-limit"),
@@ -154,7 +158,12 @@ def _read_rooms(reader: TomlReader, data: Table) -> dict[str, Room]:
             reader.add_mistake(("room", name), "name-reserved", name=name)
         keys = reader.build_struct(_RoomKeys, table, ("room", name))
         if keys is not None:
-            rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
+            rules = read_booking_rules(reader, keys.booking, ("room", name, "booking"), "room")
+            rooms[name] = Room(
+                title=localized(keys.title or name),
+                limit=keys.limit,
+                resource=rules or Resource(kind="room"),
+            )
     return rooms
 
 
@@ -191,7 +200,8 @@ def _read_doors(draft: SiteDraft) -> dict[str, Door]:
 def services(site: Site) -> list[Service]:
     """The service that counts visitors."""
     layout = site.part(VisitorsSite).layout
-    return [Visitors(site.devices, layout, site.hours, local_time(site.centre.timezone))]
+    zone = ZoneInfo(site.centre.timezone)
+    return [Visitors(site.devices, layout, site.hours, local_time(site.centre.timezone), zone)]
 
 
 def settings(site: Site) -> list[SettingSection]:

@@ -269,10 +269,8 @@ def states(agenda: Agenda) -> dict[str, str]:
     return {key: each.state.value for key, each in agenda.items()}
 
 
-def pass_time(
-    rules: Schedule, agenda: Agenda, now: str, *, attendance_known: bool = True
-) -> dict[str, str]:
-    for key, changed in rules.due(at(now), attendance_known=attendance_known):
+def pass_time(rules: Schedule, agenda: Agenda, now: str, *, counted: bool = True) -> dict[str, str]:
+    for key, changed in rules.due(at(now), lambda _: counted):
         agenda.put(key, changed)
     return states(agenda)
 
@@ -291,8 +289,8 @@ def test_who_does_not_come_loses_the_time_to_who_waits_longest() -> None:
 
 def test_nobody_is_judged_while_it_is_not_known_who_came() -> None:
     rules, agenda = schedule(booking("east", MORNING, at("2026-12-31T10:00")))
-    assert pass_time(rules, agenda, "2026-12-31T09:30", attendance_known=False) == {"0": "booked"}
-    assert pass_time(rules, agenda, "2026-12-31T10:00", attendance_known=False) == {"0": "ended"}
+    assert pass_time(rules, agenda, "2026-12-31T09:30", counted=False) == {"0": "booked"}
+    assert pass_time(rules, agenda, "2026-12-31T10:00", counted=False) == {"0": "ended"}
 
 
 def test_check_in_keeps_the_time_and_leaving_frees_the_rest() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import Command
+from gateway.scheduling import Booking, BookingState
 
 from .layout import Layout
 from .occupancy import Flow
@@ -20,6 +21,7 @@ MAX_DURATION_MS = 86_400_000
 MAX_ADVANCE_MS = 400 * 86_400_000
 """How long before its end a booking may be made."""
 MAX_EXPECTED = 100_000
+MAX_PERSON_LENGTH = 60
 
 
 class VisitBooking(
@@ -50,6 +52,36 @@ class VisitBooking(
     """How many of those who came were counted as members of its group."""
     reported: bool = False
     """It is over, and its attendance has been published."""
+    person: str = ""
+    """For whom: the name of a group or an institution, whose quota it counts towards."""
+    state: BookingState = BookingState.BOOKED
+    made: int = 0
+    """When it was asked for, Unix time in milliseconds."""
+    finished: int | None = None
+    """When it was ended before its time."""
+
+    @property
+    def slot(self) -> Booking:
+        """What it takes of its room."""
+        return Booking(
+            resource=self.room,
+            since=self.since,
+            until=self.until,
+            person=self.person,
+            state=self.state,
+            made=self.made,
+            left=self.finished,
+        )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is to take place: nobody else has its time."""
+        return self.state in (BookingState.BOOKED, BookingState.PRESENT)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to take place, or waits for that."""
+        return not self.reported and (self.is_held or self.state is BookingState.WAITING)
 
     def body(self) -> dict[str, Any]:
         """The fields of its facts."""
@@ -60,13 +92,14 @@ class VisitBooking(
 
     def covers(self, when: int, grace_s: float) -> bool:
         """Whether people who pass at `when` (Unix milliseconds) are counted for it."""
-        return self.since - grace_s * 1000 <= when < self.until
+        return self.is_held and self.since - grace_s * 1000 <= when < self.until
 
 
 def booking_from_command(command: Command, layout: Layout) -> VisitBooking | None:
     """The booking that a command asks for; None if its arguments are invalid."""
     args = command.args
     title, kind = _text_argument(args, "title"), args.get("class", ACTIVITY)
+    person = _text_argument(args, "person")[:MAX_PERSON_LENGTH]
     room, door = _text_argument(args, "room"), _text_argument(args, "door")
     since, until, expected = args.get("from"), args.get("until"), args.get("expected", 0)
     if not title or kind not in (ACTIVITY, TOUR) or not all(map(_is_integer, (since, until, expected))):
@@ -92,6 +125,8 @@ def booking_from_command(command: Command, layout: Layout) -> VisitBooking | Non
             until=until,
             expected=expected,
             by=by,
+            person=person,
+            made=command.at.wall_ms,
         )
         if sensible
         else None

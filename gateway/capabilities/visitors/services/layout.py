@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from gateway.model import Device
+from gateway.scheduling import Resource
 
 from .counters import counts_visitors
 
@@ -19,6 +20,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
     title: dict[str, str]
     limit: int | None = None
+    resource: Resource = Resource(kind="room")
+    """By which rules it is booked."""
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What staff enter by hand: bookings, visiting groups, and corrected numbers of people inside."""
+"""What staff enter by hand: visiting groups, and corrected numbers of people inside."""
 
 from __future__ import annotations
 
@@ -9,46 +9,14 @@ import msgspec
 from gateway.model import Command
 
 from . import facts
-from .bookings import MAX_BOOKINGS, VisitBooking, booking_from_command
 from .layout import Layout
 from .occupancy import Place
 from .opening_hours import SLOT_MINUTES
-from .transition import BOOKING_PREFIX, PLACE_PREFIX, VisitorsTransition
+from .transition import PLACE_PREFIX, VisitorsTransition
 
 MAX_INSIDE = 99_999
 MAX_LOOKBACK_MINUTES = 24 * 60
 """How far back a visiting group may be marked."""
-
-
-def add_booking(transition: VisitorsTransition, command: Command, layout: Layout) -> None:
-    """`book` {title, class, room, door, from, until, expected}."""
-    booking, others = (
-        booking_from_command(command, layout),
-        dict(transition.rows_of_kind(BOOKING_PREFIX, VisitBooking)),
-    )
-    # An identical booking is a double click.
-    if (
-        booking is None
-        or len(others) >= MAX_BOOKINGS
-        or any(booking.body() == each.body() for each in others.values())
-    ):
-        return
-    number = command.at.wall_ms
-    while (key := f"{BOOKING_PREFIX}{number:x}") in others:
-        number += 1
-    transition.set_row(key, booking)
-    transition.facts.append(facts.booking(transition.at, "made", key, booking.by, booking.body()))
-
-
-def cancel_booking(transition: VisitorsTransition, command: Command) -> None:
-    """`cancel-booking` {booking}."""
-    key = str(command.args.get("booking"))
-    booking = dict(transition.rows_of_kind(BOOKING_PREFIX, VisitBooking)).get(key)
-    if booking is not None and not booking.reported:
-        transition.facts.append(
-            facts.booking(transition.at, "cancelled", key, _author(command), booking.body())
-        )
-        transition.delete_row(key)
 
 
 def mark_tour(transition: VisitorsTransition, command: Command, local: datetime | None) -> None:

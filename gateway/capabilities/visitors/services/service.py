@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -23,6 +24,7 @@ from gateway.model import (
     Value,
 )
 from gateway.model.hours import WeeklyHours
+from gateway.scheduling import BookingState
 
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, VisitBooking, with_attendance
@@ -47,6 +49,7 @@ from .layout import OUTSIDE, Door, Layout, with_counters
 from .occupancy import Flow, Place, close_place, update_crowding, with_passage
 from .opening_hours import Day
 from .period_counts import read_period
+from .room_bookings import RoomBookings
 from .running_totals import read_total
 from .transition import (
     BOOKING_PREFIX,
@@ -61,6 +64,8 @@ from .transition import (
 FINAL_REPORT_TIMEOUT_S = 3600.0
 """How long to wait at most for the last counts of a booking or a day before it is reported."""
 
+UTC = ZoneInfo("UTC")
+
 LocalTime = Callable[[Stamp], datetime | None]
 """Gives the local time at the site; None while the clock is not set."""
 
@@ -70,7 +75,9 @@ class Visitors(Service):
 
     name = "visitors"
     row = Counter | DoorTally | Place | VisitBooking | Day
-    actions = frozenset({"book", "cancel-booking", "mark-tour", "correct-inside"})
+    actions = frozenset(
+        {"book", "cancel-booking", "check-in-booking", "end-booking", "mark-tour", "correct-inside"}
+    )
 
     def __init__(
         self,
@@ -78,10 +85,12 @@ class Visitors(Service):
         layout: Layout | None = None,
         hours: WeeklyHours | None = None,
         local: LocalTime = lambda _: None,
+        zone: ZoneInfo = UTC,
     ) -> None:
         self._layout = with_counters(layout or Layout(), devices.values())
         self._hours = hours
         self._local = local
+        self._booking_zone = zone
         self._properties = {
             name: CounterProperties.from_device(each)
             for name, each in devices.items()
@@ -320,7 +329,10 @@ class Visitors(Service):
             flow = (
                 (passed.came, passed.left) if booking.door else _place_passage(door, booking.room, passed)
             )
-            transition.set_row(key, with_attendance(booking, *flow, group))
+            attended = with_attendance(booking, *flow, group)
+            if flow[0] and booking.state is BookingState.BOOKED:
+                attended = _replace(attended, state=BookingState.PRESENT)
+            transition.set_row(key, attended)
         return tours
 
     def _rooms_entered_through(self, door: Door) -> Iterator[str]:
@@ -350,6 +362,7 @@ class Visitors(Service):
         if (day.open and not settling) or (day_ended and not self._is_open(local and _midnight(local))):
             self._close_places(transition)
         transition.set_row(DAY_KEY, _replace(day, open=settling))
+        self._pass_booking_time(transition, tick)
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking):
             if (
                 not booking.reported
@@ -359,11 +372,45 @@ class Visitors(Service):
                 attendance = facts.attendance(
                     transition.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
-                transition.facts.append(attendance)
+                if booking.is_held or booking.state is BookingState.ENDED:
+                    transition.facts.append(attendance)
                 transition.set_row(key, _replace(booking, reported=True))
             elif booking.reported and tick.at.wall_ms < booking.until:
                 # The clock was ahead: it is not over yet.
                 transition.set_row(key, _replace(booking, reported=False))
+
+    def _room_bookings(self, transition: VisitorsTransition) -> RoomBookings:
+        return RoomBookings(transition, self._layout, self._booking_zone)
+
+    def _pass_booking_time(self, transition: VisitorsTransition, tick: Tick) -> None:
+        """Free the rooms of those who did not come, and give the time to those who wait."""
+        rooms = self._layout.rooms
+        may_change = any(
+            not booking.reported
+            and (
+                booking.state is BookingState.WAITING
+                or (
+                    booking.state is BookingState.BOOKED
+                    and booking.room in rooms
+                    and rooms[booking.room].resource.grace_ms is not None
+                )
+            )
+            for _, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking)
+        )
+        # A clock that has leapt says nothing of who is late.
+        if may_change and tick.clock_is_steady:
+            self._room_bookings(transition).pass_time(
+                tick.at.wall_ms, lambda room: self._is_counted(transition, room)
+            )
+
+    def _is_counted(self, transition: VisitorsTransition, room: str) -> bool:
+        """Whether every door of a room has a trustworthy counter."""
+        doors = {
+            name: door for name, door in self._layout.doors.items() if room in (door.outer, door.inner)
+        }
+        return all(transition.get_row(DOOR_PREFIX + name, DoorTally()).active for name in doors) and bool(
+            doors
+        )
 
     def _report_ended_day(self, transition: VisitorsTransition, day: Day, local: datetime | None) -> Day:
         """Report the day that has ended, once its last periods have arrived."""
@@ -445,8 +492,9 @@ class Visitors(Service):
             ) if known else transition.delete_row(key)
         for key, counter in transition.rows_of_kind(COUNTER_PREFIX, Counter):
             transition.set_row(key, _replace(counter, came=0, left=0))
+        bookings = self._room_bookings(transition)
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, VisitBooking):
-            if booking.reported:
+            if booking.reported and not bookings.counts_for_quota(booking, transition.at.wall_ms):
                 transition.delete_row(key)
         return body
 
@@ -480,10 +528,14 @@ class Visitors(Service):
         transition.facts += new_facts
 
     def _execute_command(self, transition: VisitorsTransition, command: Command) -> None:
-        if command.action == "book":
-            manual_entries.add_booking(transition, command, self._layout)
-        elif command.action == "cancel-booking":
-            manual_entries.cancel_booking(transition, command)
+        bookings = {
+            "book": RoomBookings.add,
+            "cancel-booking": RoomBookings.cancel,
+            "check-in-booking": RoomBookings.check_in,
+            "end-booking": RoomBookings.finish,
+        }
+        if change := bookings.get(command.action):
+            change(self._room_bookings(transition), command)
         elif command.action == "mark-tour":
             manual_entries.mark_tour(transition, command, self._local(command.at))
         elif command.action == "correct-inside":

@@ -72,7 +72,7 @@ class Centre(Fold):
         super().__init__(self.fresh())
 
     def fresh(self) -> Visitors:
-        return Visitors(self.counters, self.layout, self.hours, local)
+        return Visitors(self.counters, self.layout, self.hours, local, ZONE)
 
     def reboot(self) -> None:
         """The gateway begins anew with its rows, as they come back from the disk, and nothing else."""

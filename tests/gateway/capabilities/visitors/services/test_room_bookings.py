@@ -1,0 +1,172 @@
+"""Rooms that are booked by rules: conflicts, waiting, check-in, and who does not come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.capabilities.visitors.services import VisitBooking, Visitors
+from gateway.model import GatewayError, Tick
+from gateway.scheduling import Opening, Quota, QuotaPeriod, Resource
+from gateway.words import error_summary
+from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, day, told, wall
+from tests.gateway.capabilities.visitors.services.test_service import HALL, HOUR
+from tests.gateway.services.kit import kinds
+
+MINUTE = 60
+TEN = 10 * HOUR
+RULES = Resource(
+    kind="room",
+    opening=Opening(week=(((8 * 60, 20 * 60),),) * 7),
+    quota=Quota(180, QuotaPeriod.WEEKLY),
+    grace_ms=15 * MINUTE * 1000,
+)
+
+
+def hall(rules: Resource = RULES) -> Centre:
+    rooms = {**HALL.rooms, "hall": msgspec.structs.replace(HALL.rooms["hall"], resource=rules)}
+    centre = Centre(
+        *(counter(name) for name in "abcsyl"), layout=msgspec.structs.replace(HALL, rooms=rooms)
+    )
+    centre.tick(0)
+    for name in "abcsyl":
+        centre.says(1, 0, 0, name)
+    return centre
+
+
+def book(
+    centre: Centre, since: float = TEN, hours: float = 1, second: float = HOUR, **args: Any
+) -> list[Any]:
+    times = {"from": wall(since), "until": wall(since + hours * HOUR)}
+    return centre.ask(second, "book", **{"title": "书法课", "room": "hall", **times, **args})
+
+
+def bookings(centre: Centre) -> dict[str, str]:
+    return {row.title: row.state for row in centre.rows.values() if isinstance(row, VisitBooking)}
+
+
+def test_a_room_is_not_booked_twice() -> None:
+    centre = hall()
+    book(centre)
+    with pytest.raises(GatewayError) as caught:
+        book(centre, TEN + 30 * MINUTE, title="合唱")
+    told_en = error_summary("en", caught.value.key, caught.value.facts)
+    assert told_en == "that time is booked for “书法课”. The nearest free time is 2026-11-21 11:00."
+    assert "2026-11-21 11:00" in error_summary("zh", caught.value.key, caught.value.facts)
+    # Right after it, in another room, and in the whole centre, there is room.
+    assert kinds(book(centre, TEN + HOUR, title="合唱")) == ["booking-made"]
+    assert kinds(book(centre, title="象棋", room="study")) == ["booking-made"]
+    assert kinds(book(centre, title="参观", room="", **{"class": "tour"})) == ["booking-made"]
+
+
+@pytest.mark.parametrize(
+    ("since", "hours", "key"),
+    [(19.5, 1, "booking-closed"), (7, 2, "booking-closed"), (10, 3.5, "booking-quota"), (10, 3, "")],
+)
+def test_a_room_has_hours_and_a_quota(since: float, hours: float, key: str) -> None:
+    centre = hall()
+    try:
+        book(centre, since * HOUR, hours, person="舞蹈队")
+        refused = ""
+    except GatewayError as error:
+        refused = error.key
+    assert refused == key
+
+
+def test_the_quota_of_a_week_counts_what_is_over() -> None:
+    centre = hall()
+    book(centre, TEN, 2, person="舞蹈队")
+    for second in (TEN, 24 * HOUR, 25 * HOUR):
+        centre.tick(second)
+    with pytest.raises(GatewayError):
+        book(centre, 24 * HOUR + TEN, 2, second=25 * HOUR, person="舞蹈队")
+    assert kinds(book(centre, 24 * HOUR + TEN, 2, second=25 * HOUR, person="合唱队")) == ["booking-made"]
+    # The week ends on Sunday; then the row goes, too.
+    centre.tick(48 * HOUR), centre.tick(72 * HOUR)
+    assert "书法课" not in bookings(centre)
+
+
+def test_who_waits_has_the_time_when_it_is_given_up() -> None:
+    centre = hall()
+    (made,) = book(centre)
+    assert kinds(book(centre, title="合唱", wait=True)) == ["booking-waiting"]
+    assert kinds(book(centre, title="象棋", wait=True, second=HOUR + 1)) == ["booking-waiting"]
+    centre.reboot()
+    facts = centre.ask(2 * HOUR, "cancel-booking", booking=made.body["booking"])
+    assert [(fact.kind, fact.body["title"]) for fact in facts] == [
+        ("booking-cancelled", "书法课"), ("booking-made", "合唱"),
+    ]  # fmt: skip
+    assert bookings(centre) == {"合唱": "booked", "象棋": "waiting"}
+    # Visitors attend what takes place, not what waits.
+    centre.tick(TEN), centre.says(TEN, 3, 0, "c")
+    assert bookings(centre) == {"合唱": "present", "象棋": "lapsed"}
+    attended = told(centre.tick(TEN + 2 * HOUR), "attendance")
+    assert [(body["title"], body["came"]) for body in attended] == [("合唱", 3)]
+
+
+def test_nobody_came_in_time() -> None:
+    centre = hall()
+    book(centre)
+    assert kinds(centre.tick(TEN + 14 * MINUTE)) == []
+    assert kinds(centre.tick(TEN + 15 * MINUTE)) == ["booking-missed"]
+    assert kinds(book(centre, TEN + 20 * MINUTE, 0.5, title="合唱", second=TEN + 16 * MINUTE)) == [
+        "booking-made"
+    ]
+    assert kinds(centre.tick(TEN + 2 * HOUR)) == ["booking-missed"]
+    assert bookings(centre) == {"书法课": "no-show", "合唱": "no-show"}
+
+
+def test_people_at_the_door_check_in_by_being_counted() -> None:
+    centre = hall()
+    book(centre)
+    centre.keep(TEN - 1)
+    centre.says(TEN + 14 * MINUTE, 1, 0, "c")
+    assert kinds(centre.tick(TEN + 15 * MINUTE)) == []
+    assert bookings(centre) == {"书法课": "present"}
+
+
+@pytest.mark.parametrize("reason", ["counter", "clock"])
+def test_nobody_is_late_by_a_counter_or_a_clock_that_is_not_trusted(reason: str) -> None:
+    centre = hall()
+    book(centre)
+    if reason == "counter":
+        centre.silent(TEN - 1, "c")
+    late = TEN + 20 * MINUTE
+    facts = centre.step(Tick(at(late), day(late), clock_is_steady=reason != "clock"))
+    assert kinds(facts) == []
+    assert bookings(centre) == {"书法课": "booked"}
+
+
+def test_checked_in_by_hand_and_ended_early() -> None:
+    centre = hall()
+    (made,) = book(centre, hours=2)
+    key = made.body["booking"]
+    assert centre.ask(TEN - 16 * MINUTE, "check-in-booking", booking=key) == []
+    assert kinds(centre.ask(TEN - 15 * MINUTE, "check-in-booking", booking=key)) == ["booking-checked-in"]
+    assert centre.ask(TEN, "check-in-booking", booking=key) == []
+    assert kinds(centre.tick(TEN + 30 * MINUTE)) == []
+    assert kinds(centre.ask(TEN + HOUR, "end-booking", booking=key)) == ["booking-ended"]
+    assert centre.ask(TEN + HOUR, "end-booking", booking=key) == []
+    assert kinds(book(centre, TEN + HOUR, title="合唱", second=TEN + HOUR)) == ["booking-made"]
+    for args in ({}, {"booking": "booking/none"}, {"booking": 7}):
+        assert centre.ask(TEN, "check-in-booking", **args) == []
+        assert centre.ask(TEN, "end-booking", **args) == []
+
+
+def test_bookings_of_an_earlier_version_go_on_although_they_overlap() -> None:
+    centre = hall()
+    for number, title in enumerate(("书法课", "合唱")):
+        stored = {
+            "type": "booking", "title": title, "kind": "activity", "room": "hall", "by": "王",
+            "since": wall(TEN), "until": wall(TEN + HOUR), "expected": 5,
+        }  # fmt: skip
+        centre.rows[f"booking/{number}"] = msgspec.convert(stored, Visitors.row)
+    centre.reboot()
+    centre.keep(TEN - 1)
+    centre.says(TEN, 4, 0, "c")
+    with pytest.raises(GatewayError):
+        book(centre, title="象棋")
+    attended = told(centre.tick(TEN + 2 * HOUR), "attendance")
+    assert {body["title"]: body["came"] for body in attended} == {"书法课": 4, "合唱": 4}
