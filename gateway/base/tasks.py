@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -30,6 +30,14 @@ async def run_in_own_task(work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+async def with_pauses(items: Iterable[T], between: int = 500) -> AsyncIterator[T]:
+    """The items, however many: other tasks run after each `between` of them."""
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % between == 0:
+            await asyncio.sleep(0)
 
 
 async def exception_of(work: Awaitable[object]) -> Exception | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.base.failpoint import failpoint
 from gateway.base.log import log_event
-from gateway.base.tasks import Signal, run_to_end
+from gateway.base.tasks import Signal, run_to_end, with_pauses
 from gateway.model import Arrival, Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
 from .database import (
@@ -69,6 +69,8 @@ MAX_COMMITTED_WINDOWS = 8
 """Committed windows kept in memory for a reader that is nearly up to date."""
 MAX_UNWRITTEN_WINDOWS = 600
 """Windows kept in memory while the disk cannot be written; beyond that the oldest is dropped."""
+MAX_RECORDS_PER_ROW = 2048
+"""A row is decoded at once, while alarms wait."""
 ROWS_PER_EVICTION = 64
 """Rows of telemetry removed at a time to make room."""
 MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
@@ -76,19 +78,37 @@ MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
 
 
 class TelemetryWindow(msgspec.Struct):
-    """The telemetry of one commit; `pos` is None until it is committed."""
+    """The telemetry of one commit, in one row or several; `pos` is None until it is committed."""
 
     records: list[Record] = []
+    encoded: list[bytes] = []
+    """Each record as MessagePack, until it is committed."""
+    rows: list[RowBuilder] = []
+    last_numbers: dict[Stream, int] = {}
+    """The last sequence number of each stream."""
+    day_counts: Counter[tuple[str, Lane, str]] = msgspec.field(default_factory=Counter)
+    """The records of each day, lane and device."""
+    first_pos: int | None = None
     pos: int | None = None
-    row: RowBuilder = msgspec.field(default_factory=RowBuilder)
+    """The positions of the first row and of the last one."""
     ready_count: int = 0
     """How many records, from the first, may be sent: all once committed; before that, those whose
     sequence number cannot be used again after a crash."""
 
-    def add(self, record: Record, encoded: bytes) -> None:
-        """Add a record with its MessagePack."""
+    def add(self, record: Record, encoded: bytes, day: str) -> None:
+        """Add a record with its MessagePack and its day."""
+        if len(self.records) % MAX_RECORDS_PER_ROW == 0:
+            self.rows.append(RowBuilder())
         self.records.append(record)
-        self.row.add(encoded)
+        self.encoded.append(encoded)
+        self.rows[-1].add(encoded)
+        self.last_numbers[record.lane, record.device] = record.seq
+        self.day_counts[day, record.lane, record.device] += 1
+
+    def set_committed(self, positions: Sequence[int]) -> None:
+        """All of it is stored, in rows with these positions."""
+        self.first_pos, self.pos, self.ready_count = positions[0], positions[-1], len(self.records)
+        self.encoded, self.rows = [], []
 
 
 class _Pending(msgspec.Struct):
@@ -114,6 +134,21 @@ class _Pending(msgspec.Struct):
         self.epoch = self.epoch or older.epoch
 
 
+class _Losses:
+    """Records that will never be delivered, by day, lane and device."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, Lane, str], list[int]] = {}
+
+    def add(self, key: tuple[str, Lane, str], seq: int) -> None:
+        self._numbers.setdefault(key, []).append(seq)
+
+    def gaps(self, reason: str) -> Iterator[tuple[str, LedgerGap]]:
+        """The gap of each, with its day."""
+        for (day, lane, device), seqs in self._numbers.items():
+            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason)
+
+
 class Journal:
     """The writer, in the daemon. Its `reader` has a connection of its own, so that reads never wait."""
 
@@ -132,7 +167,6 @@ class Journal:
         reader.on_damage = self._end_by
         self._runtime = runtime
         self._tail: Tail | None = None
-        self._last_numbers: dict[Stream, int] = {}
         self._writer = writer
         self._clock = clock
         self._limits = limits
@@ -142,7 +176,8 @@ class Journal:
         """The number after which new streams begin."""
         self._damage: JournalDamaged | None = None
         """Why the writer ends."""
-        self._committed_seq: dict[str, int] = {}
+        self._committed_numbers: dict[Stream, int] = {}
+        """The last committed sequence number of each stream."""
         self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
         self._pending = _Pending()
         self._wake = asyncio.Event()
@@ -250,7 +285,7 @@ class Journal:
             self.committed_pos[lane] = await self.reader.last_pos(lane)
             self.delivered_pos[lane] = await self.reader.cursor_pos(lane)
         self._streams, self._day_counts = await self.reader.stream_and_day_counts()
-        self._last_numbers = dict(self._streams)
+        self._committed_numbers = dict(self._streams)
         clean = await self.reader.read_meta("clean")
         if self._runtime:
             self._tail = Tail(self._runtime, self.path, self._clock.now().boot, self.epoch)
@@ -274,12 +309,9 @@ class Journal:
             await self._commit(telemetry=True)
         if self.failure:
             raise self.failure
+        self._committed_numbers = dict(self._streams)
         if self._tail:
-            self._last_numbers = dict(self._streams)
-            self._tail.reset(self._last_numbers, [])
-        for (lane, device), written in self._streams.items():
-            if lane is Lane.TELEMETRY:
-                self._committed_seq[device] = written
+            self._tail.reset(self._committed_numbers, [])
         self.dead_letter_count = await self.reader.dead_letter_count()
         self._disk_reserve.fill()
         await self._make_room()
@@ -295,7 +327,7 @@ class Journal:
             if record.seq > self._streams.get(stream, 0):
                 self._skip_to({stream: record.seq - 1})
                 self._streams[stream] = record.seq
-                self._windows[-1].add(record, encode(record))
+                self._windows[-1].add(record, encode(record), self.reader.day_of(record.at))
         return True
 
     def _skip_to(self, committed: dict[Stream, int]) -> None:
@@ -353,11 +385,11 @@ class Journal:
         if encoded is None:
             return record
         window = self._windows[-1]
-        committed = self._committed_seq.get(record.device)
+        committed = self._committed_numbers.get((record.lane, record.device))
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
         if safe and window.ready_count == len(window.records):
             window.ready_count += 1
-        window.add(record, encoded)
+        window.add(record, encoded, self.reader.day_of(record.at))
         if self._tail:
             self._tail.add(encoded)
         self.latest_samples[record.device] = record
@@ -388,11 +420,11 @@ class Journal:
 
     def drop(self, records: Iterable[Record], reason: str) -> None:
         """Record that these will never be delivered, and why, in the ledger and for the platform."""
-        lost: dict[tuple[str, Lane, str], list[int]] = {}
+        lost = _Losses()
         for record in records:
-            lost.setdefault(self._ledger_key(record), []).append(record.seq)
-        for (day, lane, device), seqs in lost.items():
-            self._record_gap(day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
+            lost.add(self._ledger_key(record), record.seq)
+        for day, gap in lost.gaps(reason):
+            self._record_gap(day, gap)
 
     def dead_letter(self, record: Record, reason: str) -> None:
         """Move a record that the broker refuses, or that cannot be encoded, to the dead-letter table."""
@@ -420,7 +452,7 @@ class Journal:
         """The window that follows a position, if it is still in memory."""
         if pos >= self.committed_pos[Lane.TELEMETRY]:
             return next(window for window in self._windows if window.pos is None)
-        return next((window for window in self._windows if window.pos == pos + 1), None)
+        return next((window for window in self._windows if window.first_pos == pos + 1), None)
 
     def _record_gap(
         self, day: str, gap: LedgerGap, *, ledger_only: bool = False, already_counted: bool = False
@@ -525,7 +557,10 @@ class Journal:
                 raise
             return
         self.failure = None
-        while len(self._windows) > MAX_COMMITTED_WINDOWS and self._windows[0].pos is not None:
+        delivered = self.delivered_pos[Lane.TELEMETRY]
+        while (pos := self._windows[0].pos) is not None and (
+            pos <= delivered or len(self._windows) > MAX_COMMITTED_WINDOWS
+        ):
             self._windows.popleft()
         _resolve_waiting(pending.waiting, None)
         self.commit_attempted.send()
@@ -534,9 +569,10 @@ class Journal:
     async def _transact(self, pending: _Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
+        rows = [row for window in windows for row in window.rows]
         statements = [
             *(insert_pack(lane, len(records), pack_records(records)) for lane, records in packs),
-            *(insert_pack(Lane.TELEMETRY, len(window.records), window.row.pack()) for window in windows),
+            *(insert_pack(Lane.TELEMETRY, row.count, row.pack()) for row in rows),
             *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
@@ -548,15 +584,13 @@ class Journal:
                 for statement in insert_dead_letter(record, reason)
             ),
         ]
-        packs += [(Lane.TELEMETRY, window.records) for window in windows]
-        fresh = {
-            record.device: record.seq
-            for window in windows
-            for record in window.records
-            if record.device not in self._committed_seq
-        }
-        statements += [set_stream((Lane.TELEMETRY, device), 0) for device in fresh]
+        numbers = {(lane, record.device): record.seq for lane, records in packs for record in records}
         days = Counter(self._ledger_key(record) for _, records in packs for record in records)
+        for window in windows:
+            fresh = (stream for stream in window.last_numbers if stream not in self._committed_numbers)
+            statements += [set_stream(stream, 0) for stream in fresh]
+            numbers |= window.last_numbers
+            days.update(window.day_counts)
         # A deleted row may hold the only trace of numbers used since the last checkpoint.
         checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due_s
         if checkpoint:
@@ -565,28 +599,25 @@ class Journal:
         failpoint(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
         failpoint(f"after-{stage}")
-        for (lane, _), pos in zip(packs, ids, strict=False):
+        positions = iter(ids)
+        for (lane, _), pos in zip(packs, positions, strict=False):
             self.committed_pos[lane] = pos
-        for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
-            window.pos, window.ready_count, window.row = pos, len(window.records), RowBuilder()
-            for record in window.records:
-                self._committed_seq[record.device] = record.seq
-        if self._tail:
-            self._update_tail(self._tail, [record for _, records in packs for record in records], windows)
+        for window in windows:
+            window.set_committed([next(positions) for _ in window.rows])
+            self.committed_pos[Lane.TELEMETRY] = window.pos or 0
+        self._committed_numbers |= numbers
+        if self._tail and windows:
+            uncommitted = (encoded for window in self._windows for encoded in window.encoded)
+            self._tail.reset(self._committed_numbers, uncommitted)
+        elif self._tail:
+            self._tail.commit(numbers)
         if checkpoint:
             self._checkpoint_due_s = self._clock.mono() + CHECKPOINT_INTERVAL_S
-        self._day_counts = Counter() if checkpoint else self._day_counts + days
-        self.commit_count += bool(statements)
-
-    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[TelemetryWindow]) -> None:
-        """Remove what is committed from the tail, and store the committed numbers in it."""
-        numbers = {(record.lane, record.device): record.seq for record in committed}
-        self._last_numbers |= numbers
-        if windows:
-            later = (record for window in self._windows if window.pos is None for record in window.records)
-            tail.reset(self._last_numbers, later)
+        if checkpoint:
+            self._day_counts.clear()
         else:
-            tail.commit(numbers)
+            self._day_counts.update(days)
+        self.commit_count += bool(statements)
 
     def _due_windows(self) -> list[TelemetryWindow]:
         """Close the open window; returns those closed and not committed, oldest first."""
@@ -624,11 +655,14 @@ class Journal:
 
     async def _evict(self, lane: Lane) -> bool:
         """Delete the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
-        packs = await self.reader.read_after(lane, 0, ROWS_PER_EVICTION)
-        if not packs:
+        positions = await self.reader.oldest_positions(lane, ROWS_PER_EVICTION)
+        if not positions:
             return False
-        until, delivered = packs[-1].pos, self.delivered_pos[lane]
-        self.drop((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
+        until, lost = positions[-1], _Losses()
+        async for record in self.reader.records(lane, self.delivered_pos[lane], until):
+            lost.add(self._ledger_key(record), record.seq)
+        async for day, gap in with_pauses(lost.gaps("space")):
+            self._record_gap(day, gap)
         self._pending.deletions.append(delete_packs(lane, until))
         self.acknowledge(lane, until)
         failpoint("evict")
@@ -648,7 +682,7 @@ class Journal:
         del window.records[window.ready_count :]
         window.pos = self.committed_pos[Lane.TELEMETRY]
         self.changed.send()
-        self._day_counts += Counter(map(self._ledger_key, records))
+        self._day_counts.update(window.day_counts)
         self.drop(records, "disk")
 
     async def verify(self) -> None:

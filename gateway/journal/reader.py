@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.base.tasks import with_pauses
 from gateway.model import Lane, Record, Stamp
 
 from .database import JournalDatabase, connect
@@ -109,7 +110,7 @@ class JournalReader:
 
     async def read_after(self, lane: Lane, after: int, limit: int) -> list[RecordPack]:
         """The next `limit` packs of a lane, oldest first."""
-        return self._decode_packs(
+        return await self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos > ? ORDER BY pos LIMIT ?",  # noqa: S608
                 after,
@@ -119,7 +120,7 @@ class JournalReader:
 
     async def read_before(self, lane: Lane, pos: int, limit: int) -> list[RecordPack]:
         """The `limit` packs of a lane before `pos`, newest first."""
-        return self._decode_packs(
+        return await self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos < ? ORDER BY pos DESC LIMIT ?",  # noqa: S608
                 pos,
@@ -127,9 +128,9 @@ class JournalReader:
             )
         )
 
-    def _decode_packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
-        packs = []
-        for pos, body, crc in rows:
+    async def _decode_packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
+        packs: list[RecordPack] = []
+        async for pos, body, crc in with_pauses(rows, between=1):
             try:
                 packs.append(RecordPack(pos, unpack_records(body, crc)))
             except ValueError:
@@ -138,6 +139,14 @@ class JournalReader:
         if self.damaged:
             self._on_damage()
         return packs
+
+    async def oldest_positions(self, lane: Lane, limit: int) -> list[int]:
+        """The positions of the `limit` oldest packs of a lane."""
+        rows = await self._database.rows(
+            f"SELECT pos FROM {lane.name} ORDER BY pos LIMIT ?",  # noqa: S608
+            limit,
+        )
+        return [pos for (pos,) in rows]
 
     async def last_pos(self, lane: Lane) -> int:
         """The newest position of a lane, 0 when it is empty; it never goes back."""
@@ -189,18 +198,23 @@ class JournalReader:
                 days[self.day_of(record.at), lane, record.device] += 1
         return streams, days
 
-    async def records(self, lane: Lane, after: int) -> AsyncIterator[Record]:
-        """Every record of a lane after a position, a few rows in memory at a time."""
-        while packs := await self.read_after(lane, after, 64):
-            for pack in packs:
-                for record in pack.records:
-                    yield record
+    async def records(self, lane: Lane, after: int, until: int | None = None) -> AsyncIterator[Record]:
+        """Every record of a lane after a position, up to another, a few rows in memory at a time."""
+        while until is None or after < until:
+            packs = await self.read_after(lane, after, 8)
+            async for pack in with_pauses(packs, between=1):
+                if until is None or pack.pos <= until:
+                    for record in pack.records:
+                        yield record
+            if not packs:
+                return
             after = packs[-1].pos
 
-    async def ledger(self) -> list[LedgerRow]:
-        """Per day, lane and device: measured, delivered, pending, dropped."""
+    async def ledger(self, since: str = "") -> list[LedgerRow]:
+        """Per day, lane and device: measured, delivered, pending, dropped; from a day on."""
         _, measured = await self.stream_and_day_counts()
-        for day, lane, device, count in await self._database.rows("SELECT * FROM day"):
+        days = await self._database.rows("SELECT * FROM day WHERE day >= ?", since)
+        async for day, lane, device, count in with_pauses(days):
             measured[day, Lane(lane), device] += count
         pending: Counter[tuple[str, Lane, str]] = Counter()
         for lane in LANES:
@@ -209,9 +223,10 @@ class JournalReader:
         gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
         for day, gap in await self.gaps():
             gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
+        keys = sorted(key for key in measured.keys() | gaps.keys() if key[0] >= since)
         return [
             _ledger_row(key, measured[key], pending[key], gaps.get(key, []))
-            for key in sorted(measured.keys() | gaps.keys())
+            async for key in with_pauses(keys)
         ]
 
     async def gaps(self) -> list[tuple[str, LedgerGap]]:

@@ -66,9 +66,12 @@ class RowBuilder:
         self._deflater = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
         self._deflated: list[bytes] = []
         self._pack: Pack | None = None
+        self.count = 0
+        """Records in the row."""
 
     def add(self, encoded: bytes) -> None:
         """Add a record as MessagePack."""
+        self.count += 1
         self._encoded.append(encoded)
         self._deflated.append(self._deflater.compress(encoded))
 

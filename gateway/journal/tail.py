@@ -18,13 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.model import ClockQuality, Record, Stamp
+from gateway.model import ClockQuality, Lane, Record, Stamp
 
 from .reader import Stream
-from .rows import encode
 
 COMMITTED_KIND = "committed"
-"""The kind of a frame that only gives the last number of a stream."""
+"""The kind of a frame that only gives the last numbers: by lane and device."""
 NO_STAMP = Stamp(0, 0, "", ClockQuality.UNSET)
 _FRAME_HEADER = struct.Struct("<II")
 _decode = msgspec.msgpack.Decoder(Record).decode
@@ -43,7 +42,7 @@ class Tail:
 
     def __init__(self, folder: Path, journal: Path, boot: str, epoch: str) -> None:
         self._paths = [folder / "tail-a", folder / "tail-b"]
-        self._owner = f"linli-tail {journal.absolute()} {boot} ".encode()
+        self._owner = f"linli-tail/2 {journal.absolute()} {boot} ".encode()
         self._epoch = epoch
         self._file: int | None = None
 
@@ -76,17 +75,18 @@ class Tail:
                 trusted = True
                 for record in _sound_frames(data[len(self._header) :]):
                     if record.kind == COMMITTED_KIND:
-                        stream = record.lane, record.device
-                        committed[stream] = max(record.seq, committed.get(stream, 0))
+                        for (lane, device), seq in record.body["numbers"].items():
+                            stream = Lane(lane), device
+                            committed[stream] = max(seq, committed.get(stream, 0))
                     else:
                         records[record.device, record.seq] = record
         order = sorted(records.values(), key=lambda record: (record.at.mono_ns, record.seq))
         return RecoveredTail(committed, order) if trusted else None
 
-    def reset(self, committed: Mapping[Stream, int], records: Iterable[Record]) -> None:
-        """Start a new file with the last committed numbers and the records that are not committed yet."""
-        numbers = (_committed_frame(stream, seq) for stream, seq in committed.items())
-        frames = (*numbers, *map(_record_frame, records))
+    def reset(self, committed: Mapping[Stream, int], encoded: Iterable[bytes]) -> None:
+        """Start a new file with the last committed numbers and the records, as MessagePack, that are not
+        committed yet."""
+        frames = (_committed_frame(committed), *map(_frame, encoded))
         old, self._file = self._file, None
         self._paths.reverse()
         try:
@@ -105,7 +105,7 @@ class Tail:
 
     def commit(self, committed: Mapping[Stream, int]) -> None:
         """Store the numbers that are now committed."""
-        self._append(b"".join(_committed_frame(stream, seq) for stream, seq in committed.items()))
+        self._append(_committed_frame(committed))
 
     def _append(self, data: bytes) -> None:
         if self._file is not None:
@@ -133,12 +133,9 @@ class Tail:
             raise OSError("short write")
 
 
-def _committed_frame(stream: Stream, seq: int) -> bytes:
-    return _record_frame(Record(*stream, seq, COMMITTED_KIND, NO_STAMP, {}))
-
-
-def _record_frame(record: Record) -> bytes:
-    return _frame(encode(record))
+def _committed_frame(committed: Mapping[Stream, int]) -> bytes:
+    numbers = Record(Lane.TELEMETRY, "", 0, COMMITTED_KIND, NO_STAMP, {"numbers": committed})
+    return _frame(msgspec.msgpack.encode(numbers))
 
 
 def _frame(body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import datetime
 import functools
 import logging
 import random
@@ -44,6 +45,8 @@ MAX_ROWS_BEHIND = 3
 LATEST_INTERVAL_S = 10.0
 LEDGER_INTERVAL_S = 3600.0
 LEDGER_DAYS = 2
+ITEMS_PER_MESSAGE = 1000
+"""Of the latest values, and of the ledger."""
 MAX_RECONNECT_DELAY_S = 45.0
 """A restored link must be in use within a minute, the CONNACK included."""
 STATUS_RETRY_S = 60.0
@@ -292,7 +295,7 @@ class Uplink:
                 latest = [
                     record for record in self._journal.latest_samples.values() if not is_poison(record)
                 ]
-                self._publish_fitting(link, self._dialect.latest_message, latest)
+                await self._publish_in_parts(link, self._dialect.latest_message, latest)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
     async def _send_ledger(self, link: mqtt.Connection) -> None:
@@ -301,10 +304,11 @@ class Uplink:
             await self._clock.sleep(LATEST_INTERVAL_S)
             if self._is_behind() or self._poison.must_send_singly:
                 continue
-            rows = await self._journal.reader.ledger()
-            days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
-            rows = [row for row in rows if row.day in days]
-            self._publish_fitting(link, self._dialect.ledger_message, rows, retain=True)
+            reader = self._journal.reader
+            today = datetime.date.fromisoformat(reader.day_of(self._clock.now()))
+            since = today - datetime.timedelta(days=LEDGER_DAYS - 1)
+            rows = await reader.ledger(since.isoformat())
+            await self._publish_in_parts(link, self._dialect.ledger_message, rows, retain=True)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     @property
@@ -317,7 +321,7 @@ class Uplink:
     def _is_behind(self) -> bool:
         return self.telemetry_rows_behind > MAX_ROWS_BEHIND
 
-    def _publish_fitting(
+    async def _publish_in_parts(
         self,
         link: mqtt.Connection,
         build_message: Callable[[Sequence[T]], Message],
@@ -325,9 +329,12 @@ class Uplink:
         *,
         retain: bool = False,
     ) -> None:
-        for _, message in split_to_fit(build_message, items, link.max_packet_bytes) if items else ():
-            if message:
-                link.publish(*message, retain=retain)
+        """However many there are, an alarm waits for one message at most."""
+        for first in range(0, len(items), ITEMS_PER_MESSAGE):
+            part = items[first : first + ITEMS_PER_MESSAGE]
+            for _, message in split_to_fit(build_message, part, link.max_packet_bytes):
+                if message:
+                    await asyncio.wait((link.publish(*message, retain=retain),))
 
     async def _receive_commands(self, link: mqtt.Connection) -> None:
         async for message in link.messages():

@@ -34,7 +34,7 @@ def tail_in(folder: Path, *, journal: str = "j.db", boot: str = "boot-1", epoch:
 def written(folder: Path, *records: Record) -> Iterator[Tail]:
     """The tail of a process that runs, with these records."""
     with contextlib.closing(tail_in(folder)) as tail:
-        tail.reset({}, records)
+        tail.reset({}, map(encode, records))
         yield tail
 
 
@@ -47,10 +47,10 @@ def found(folder: Path) -> list[Record]:
 def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
     tail = tail_in(tmp_path)
     assert tail.recover() is None, "nobody has written here"
-    tail.reset({}, [record(1)])
+    tail.reset({}, [encode(record(1))])
     tail.add(encode(record(2)))
     assert found(tmp_path) == [record(1), record(2)]
-    tail.reset({}, [record(2)])
+    tail.reset({}, [encode(record(2))])
     tail.add(encode(record(3)))
     assert found(tmp_path) == [record(2), record(3)]
     tail.remove()
@@ -69,7 +69,7 @@ def test_a_tail_that_is_closed_or_removed_takes_nothing_more(tmp_path: Path) -> 
     tail = tail_in(tmp_path)
     tail.add(encode(record(1)))
     assert tail.recover() is None
-    tail.reset({}, [record(1)])
+    tail.reset({}, [encode(record(1))])
     tail.close()
     tail.add(encode(record(2)))
     tail.close()

@@ -32,6 +32,7 @@ from tests.gateway.uplink.kit import (
 )
 from tests.gateway.uplink.proxy import proxy
 from tests.ports import free_port
+from tests.turns import share_of_allowed, watched_turns
 
 ALARM, EVENT, TELEMETRY = Lane
 BY_HAND = 3600.0
@@ -370,6 +371,29 @@ async def test_the_rate_is_kept_and_the_present_is_told_meanwhile(
         assert 2.0 < time.monotonic() - began < 5.0
         await seen.caught_up()
         assert seen.seqs() == list(range(1, 1001))
+
+
+async def test_the_present_of_thousands_of_devices_is_told_in_short_turns(
+    tmp_path: Path, port: int, seen: Witness
+) -> None:
+    devices = [f"device-{number}" for number in range(5000)]
+    async with gateway(tmp_path, window=BY_HAND) as it:
+        for _ in range(2):
+            for device in devices:
+                it.measure(1, device)
+            await it.close_window()
+
+        async def longest_turn_s() -> float:
+            before = len(seen.on("latest"))
+            with watched_turns() as turns:
+                it.start(port, rate=1)
+                await eventually(lambda: sum(len(m["records"]) for m in seen.on("latest")[before:]) == 5000)
+            await it.stop()
+            return turns.longest_s
+
+        assert await share_of_allowed(longest_turn_s) < 1
+        latest = seen.on("latest")
+        assert {record["device"] for message in latest for record in message["records"]} == set(devices)
 
 
 async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
