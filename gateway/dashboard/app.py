@@ -74,8 +74,9 @@ COMMAND_LIFETIME_MS = 15_000
 READING = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
 PATHS_WITHOUT_SESSION = {"/favicon.ico", *OPEN_PATHS}
-GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL = 14, 7
-"""An event stream takes 128 kB of memory to be compressed."""
+GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL = 13, 6
+"""An event stream takes 64 kB of memory to be compressed."""
+MAX_SPLIT_REGIONS = 64
 MIN_COMPRESSED_BYTES = 512
 ASSET_LIFETIME_S = 31_536_000
 HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,45}\])(?::[0-9]{1,5})?")
@@ -396,7 +397,7 @@ class Dashboard:
             seen = self.view
             for view, (page, lang, selection) in wanted.items():
                 regions = self._pages.render_regions(page, seen, lang, selection)
-                lines = {name: html.split("\n") for name, html in regions.items()}
+                lines = {name: _lines_of(html) for name, html in regions.items()}
                 before, sent[view] = sent.get(view), lines
                 yield _event(
                     "view",
@@ -494,6 +495,12 @@ def static_files() -> StaticFiles:
     static = StaticFiles()
     static.all_directories = [folder for folder in static_folders() if folder.is_dir()]
     return static
+
+
+@functools.lru_cache(MAX_SPLIT_REGIONS)
+def _lines_of(html: str) -> list[str]:
+    """Kept once for all streams that have sent it; nobody changes the list."""
+    return html.split("\n")
 
 
 def _region_changes(

@@ -26,7 +26,12 @@ from .assembly import build_view
 from .parts import Part
 from .settings import adopted_settings
 
-JOURNAL_POLL_INTERVAL_S = 0.5
+JOURNAL_POLL_INTERVAL_S = 0.1
+"""How soon an alarm or event is noticed."""
+VIEW_INTERVAL_S = 0.5
+"""How often the view is built again for telemetry, and because time passes."""
+URGENT_LANES = (Lane.ALARM, Lane.EVENT)
+"""What is new in them is shown at once."""
 HEALTH_INTERVAL_S = 2.0
 DOCTOR_INTERVAL_S = 30.0
 BACKLOG_INTERVAL_S = 5.0
@@ -205,25 +210,28 @@ class Follower:
         """Read until the file at the journal's path is replaced. Raises `JournalFailed`."""
         path = self.settings.journal
         async with JournalReader.open(path) as reader:
-            file, version = _file_identity(path), None
+            file, version, urgent, due_s = _file_identity(path), None, None, -inf
             after = await reader.last_pos(Lane.TELEMETRY)
             samples, values = await self._search_latest(reader, after)
             while file == _file_identity(path):
-                if version == (version := await reader.data_version()):
-                    self._update()
-                else:
-                    rows = {
-                        service.name: await _service_rows(reader, service) for service in self._services
-                    }
-                    await self._follow_configuration(newest_revision(rows[Configuration.name]))
-                    while packs := await reader.read_after(Lane.TELEMETRY, after, PACKS_PER_BATCH):
-                        after = packs[-1].pos
-                        samples = {**samples, **_latest_by_device(packs)}
-                        values = _merge_point_values(values, _latest_by_point(packs))
-                    removed = {
-                        name: self._recently_removed(name, rows[name]) for name in self._removed_rows_s
-                    }
-                    self._update(rows=rows, samples=samples, values=values, removed=removed, trouble="")
+                is_changed = version != (newest := await reader.data_version())
+                positions = [await reader.last_pos(lane) for lane in URGENT_LANES] if is_changed else urgent
+                if positions != urgent or self._clock.mono() >= due_s:
+                    changes: dict[str, object] = {}
+                    if is_changed:
+                        version, urgent = newest, positions
+                        rows = {each.name: await _service_rows(reader, each) for each in self._services}
+                        await self._follow_configuration(newest_revision(rows[Configuration.name]))
+                        while packs := await reader.read_after(Lane.TELEMETRY, after, PACKS_PER_BATCH):
+                            after = packs[-1].pos
+                            samples = {**samples, **_latest_by_device(packs)}
+                            values = _merge_point_values(values, _latest_by_point(packs))
+                        removed = {
+                            name: self._recently_removed(name, rows[name]) for name in self._removed_rows_s
+                        }
+                        changes = {"rows": rows, "samples": samples, "values": values, "removed": removed}
+                    self._update(**changes, trouble="")
+                    due_s = self._clock.mono() + VIEW_INTERVAL_S
                 journal_read.set()
                 await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from unicodedata import east_asian_width
 
+from dashboard import dashboard
 from field import FIELD
 from figures import FIGURES
 from overload import overload
@@ -18,7 +19,14 @@ from subjects import GATEWAY, Figures, Workload
 from visitors import visitors
 from years import YEARLY
 
-SUBJECTS = {**GATEWAY, **FIELD, **YEARLY, "overload": overload, "visitors": visitors}
+SUBJECTS = {
+    **GATEWAY,
+    **FIELD,
+    **YEARLY,
+    "dashboard": dashboard,
+    "overload": overload,
+    "visitors": visitors,
+}
 
 
 def main() -> None:

@@ -199,6 +199,21 @@ FIGURES: dict[str, dict[str, Figure]] = {
         ),
         "siren_samples": Figure("次数", "times"),
     },
+    "dashboard": {
+        "first_view_kb": Figure("看板：首次打开", "dashboard: a page, first view", "kB", "≤120"),
+        "repeat_view_kb": Figure("再次打开", "the same, again", "kB", "≤25"),
+        "first_paint_ms": Figure(
+            "慢手机（1.6 Mbit/s，150 ms，CPU 1/4）首次显示", "first paint on a slow phone", "ms", "≤1000"
+        ),
+        "stream_kb_per_s": Figure("无事时的数据流", "its stream while nothing happens", "kB/s", "≤1"),
+        "press_p50_ms": Figure("烟感→屏幕 p50", "press to pixel, p50", "ms", "≤300"),
+        "press_p99_ms": Figure("烟感→屏幕 p99", "press to pixel, p99", "ms", "≤1000"),
+        "press_samples": Figure("次数", "times"),
+        "process_mb": Figure("进程内存（Pss）", "memory of its process (Pss)", "MB"),
+        "crowd_mb": Figure("同上，打开五十页", "the same, fifty pages open", "MB", "≤60"),
+        "crowd_export_mb": Figure("同上，导出工作簿之后", "the same, after exports", "MB", "≤60"),
+        "end_s": Figure("五十页打开时结束", "to its end, fifty pages open", "s", "≤1"),
+    },
     "visitors": {
         "f1": Figure("人员进出：逐次核对的 F1", "visitors, crossing by crossing: F1", "", "≥0.95"),
         "precision": Figure("其中准确率", "of that precision"),

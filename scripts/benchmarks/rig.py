@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from plc import FIRST_VALUE_ADDRESS, LEVEL_ADDRESS, STAMP_ADDRESS
 from recorder import ArrivalRecorder
@@ -255,10 +255,11 @@ class Rig(ExitStack):
             )
         return file
 
-    def start_demo(self) -> Path:
+    def start_demo(self, *options: str) -> Path:
         """Start the simulated centre of `scripts/demo`, and write its site, with this directory and free
-        ports."""
+        ports. `options`: further ones of the simulator."""
         modbus, console = free_port(), free_port()
+        self._console = f"http://127.0.0.1:{console}"
         text = (ROOT / "config" / "demo.toml").read_text()
         moved = {".demo/": f"{self.directory}/", "15020": str(modbus), "18830": str(self.broker_port)}
         for old, new in moved.items():
@@ -268,10 +269,17 @@ class Rig(ExitStack):
         command = (
             sys.executable, "-m", "gateway.cli", "simulate", "--dir", self.directory,
             "--modbus-port", modbus, "--console-port", console, "--broker", f"127.0.0.1:{self.broker_port}",
+            *options,
         )  # fmt: skip
         self.enter_context(process(*command, cores=OTHER_CORES, log=self.log, cwd=ROOT))
         wait_until(lambda: accepts_connections(console))
         return file
+
+    def press(self, action: str, **parameters: object) -> None:
+        """Make something happen in the simulated centre."""
+        body = json.dumps(parameters).encode()
+        with urlopen(Request(f"{self._console}/do/{action}", body)) as answer:
+            answer.read()
 
     @contextmanager
     def run_daemon(self, site: Path) -> Iterator[Daemon]:
