@@ -78,7 +78,8 @@ def _delete(path: Path) -> None:
 
 
 def _remove_folder(path: Path) -> None:
-    shutil.rmtree(path.parent)
+    # At once: the daemon may write a file into it meanwhile.
+    shutil.rmtree(path.parent.rename(path.parent.with_name("removed")))
 
 
 def _replace(path: Path) -> None:
