@@ -33,7 +33,7 @@ NAMES = frozenset(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
         HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
         SIM SVG TLS URL USB UTF Unicode Windows XML Ctrl Shift English p50 p99 null
-        iPhone iPad Safari"""
+        iPhone iPad iOS Safari Chrome Firefox"""
     )
 )
 """What has no Chinese name, or stands so on the device, the keyboard or the button."""

@@ -35,6 +35,8 @@ SECURITY_EVENTS = (
     "role-refused",
     "session-ended",
     "screen-bound",
+    "phone-added",
+    "phone-removed",
     "sign-failed",
     "push-token",
     "push-path",

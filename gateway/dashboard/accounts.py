@@ -28,6 +28,7 @@ from gateway.web.requests import (
     remember_language,
     request_language,
     set_cookie,
+    wants_json,
 )
 from gateway.web.sessions import OpenSession
 from gateway.words import translate
@@ -173,7 +174,10 @@ class Accounts:
         return translate(lang, "dashboard.sign-screen")
 
     def signing_page(self, request: Request, needed: Role, problem: str = "", **typed: str) -> Response:
-        """The form of the signature, which leads back to where one was."""
+        """The form of the signature, which leads back to where one was; for a script, what to ask for."""
+        if wants_json(request):
+            sentence, people = self.signing_sentence(request, needed), self.signers(request, needed)
+            return JSONResponse({"status": SIGN_STATUS, "message": sentence, "people": people}, 403)
         return self._context.plain_page_response(
             request,
             "core/sign.html",
@@ -322,6 +326,9 @@ class Accounts:
         destination = typed.get("destination") or own_address(request)
         if not problem and SESSION_COOKIE in request.cookies:
             problem = translate(request_language(request), "dashboard.session-ended")
+        if wants_json(request):
+            again = translate(request_language(request), "dashboard.session-ended-script")
+            return JSONResponse({"status": "failed", "message": again}, status)
         return self._context.plain_page_response(
             request,
             "core/login.html",

@@ -48,6 +48,7 @@ from gateway.web.requests import (
     remember_language,
     request_language,
     set_cookie,
+    wants_json,
 )
 from gateway.web.settings import Settings
 from gateway.web.templating import KIT_FOLDER
@@ -319,6 +320,9 @@ class Dashboard:
         """What was wrong with the request, in words, and the way back. `key`: of its heading."""
         lang = request_language(request)
         key = key or f"problem-{status if status in PROBLEMS_IN_WORDS else 400}"
+        if wants_json(request):
+            message = text or translate(lang, f"dashboard.{key}-more")
+            return JSONResponse({"status": "failed", "message": message}, status)
         return self.plain_page_response(
             request,
             "core/problem.html",

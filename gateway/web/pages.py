@@ -86,6 +86,7 @@ class Pages:
             "static": lambda name: f"/static/{name}?v={self.version}",
             "scripts": [script for part in parts for script in part.scripts],
             "styles": [style for part in parts for style in part.styles],
+            "personal_pages": [page for part in parts for page in part.pages if page.is_personal],
             "frame": [region for _, region in self._frame],
             "tiles": [
                 _TemplateSlot(name, _template_file(name, tile.template))

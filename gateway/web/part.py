@@ -81,6 +81,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The least role that sees it."""
     selection: Callable[[Mapping[str, str]], Selection] | None = None
     """What the fields of the address's query choose; its regions' templates have it as `selection`."""
+    is_personal: bool = False
+    """It is about the person who is logged in: their own page leads to it."""
     has_own_route: bool = False
     """The part's handlers serve it, with a template of their own."""
 

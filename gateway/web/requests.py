@@ -30,6 +30,11 @@ def is_same_origin(headers: Headers) -> bool:
     )
 
 
+def wants_json(request: Request) -> bool:
+    """Whether a script of a page sent the request, which reads JSON and shows no other page."""
+    return request.headers.get("accept", "") == "application/json"
+
+
 def request_language(request: Request) -> str:
     """The language of the query, else of the cookie, else of `Accept-Language`, else the default."""
     for choice in (request.query_params.get("lang"), request.cookies.get("lang")):

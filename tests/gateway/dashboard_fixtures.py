@@ -169,6 +169,7 @@ class House:
         self.still = b""
         """What every camera sees, as JPEG."""
         self.looks: list[dict[str, Any]] = []
+        self.phone_tests: list[dict[str, Any]] = []
         self.security_events: list[dict[str, Any]] = []
         self.alarms: dict[str, Alarm] = {}
         self._loop = asyncio.new_event_loop()
@@ -212,6 +213,7 @@ class House:
             "doctor": self._doctor,
             "command": self._command,
             "still": self._still,
+            "phone-test": self._phone_test,
             "security": self._security,
         }
 
@@ -231,6 +233,10 @@ class House:
         if not self.still:
             raise ReadFailed("stills-off")
         return {"jpeg": base64.b64encode(self.still).decode()}
+
+    async def _phone_test(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.phone_tests.append(request)
+        return {}
 
     async def _security(self, request: dict[str, Any]) -> dict[str, Any]:
         self.security_events += request["events"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +32,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     email: str = ""
     wecom: str = ""
     """Their user id at WeCom, to be mentioned by."""
+    account: str = ""
+    """Their name at the dashboard, whose phones ring."""
 
     @property
     def mobile(self) -> str:
@@ -47,6 +50,8 @@ class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The sentence for alarms that do not fit; `{count}` is their number."""
     alarms: tuple[dict[str, Any], ...] = ()
     """The alarms in machine-readable form."""
+    translations: Mapping[str, AlarmMessage] = {}
+    """The same in every language."""
 
     def render(self, max_size: int, size_of: Callable[[str], int] = lambda text: len(text.encode())) -> str:
         """The text with as many alarms as fit into `max_size`, which `size_of` measures (bytes)."""
@@ -74,7 +79,10 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     options: type[msgspec.Struct]
     """The keys of a `[channel.…]` table."""
     send: SendMessage
-    address_field: Literal["phone", "email", ""] = ""
+    opened: Callable[[Any, Path], Any] = lambda options, _access_key: options
+    """What `send` gets in place of the options, where it needs more than these; arguments: options and the
+    file of the dashboard's access key."""
+    address_field: Literal["phone", "email", "account", ""] = ""
     """The field of a `Contact` that it sends to; empty for a channel to a group."""
     min_interval_s: float = 0.0
     """The interval between two messages that the other side requires."""
@@ -82,3 +90,5 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """How many alarms one message may contain."""
     timeout_s: float = 20.0
     """How long a delivery may take."""
+    is_parallel: bool = False
+    """Whether several contacts are sent to at the same time: one who cannot be reached delays no other."""

@@ -11,7 +11,8 @@ from gateway.base.clock import local_time
 from gateway.config import Site, localized
 from gateway.jobs import Host, Job
 
-from .notifications import MessageContext, Notifier
+from .message_texts import MessageContext
+from .notifications import ConfiguredChannel, Notifier
 from .outputs import OutputController
 from .services.alarms import OUTPUTS_DEVICE, Safety
 from .services.escalation import Escalation
@@ -51,17 +52,22 @@ class NotificationsJob(Job):
     """Delivers the notices of the escalation service."""
 
     name = "notifications"
-    calls = ("notify-test",)
+    calls = ("notify-test", "phone-test")
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         site, part = host.site, host.site.part(SafetySite)
         self._notifier = Notifier(
-            part.notification.channels,
+            {
+                name: ConfiguredChannel(
+                    each.channel, each.channel.opened(each.options, site.dashboard.access)
+                )
+                for name, each in part.notification.channels.items()
+            },
             part.notification.contacts,
             MessageContext(
                 site.centre.language,
-                localized(site.centre.title)[site.centre.language],
+                localized(site.centre.title),
                 site.devices,
                 {name: rule.title for name, rule in part.rules.items()},
                 local_time(site.centre.timezone),
@@ -82,6 +88,9 @@ class NotificationsJob(Job):
         self._notifier.check_now()
 
     async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        if call == "phone-test":
+            await self._notifier.send_test_to_phone(str(request.get("person")), str(request.get("phone")))
+            return {}
         return {"channels": await self._notifier.send_test(str(request.get("contact")))}
 
 

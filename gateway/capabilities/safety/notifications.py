@@ -7,46 +7,24 @@ one message.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import exception_of
-from gateway.model import (
-    UNKNOWN_FIRE_POINT,
-    Clock,
-    Device,
-    GatewayError,
-    Outcome,
-    Point,
-    Rows,
-    Stamp,
-)
-from gateway.words import translate
+from gateway.model import Clock, GatewayError, Outcome, Rows
 
 from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
-from .places import place_text
+from .channels.push import PhoneService
+from .message_texts import MessageContext, MessageTexts, in_every_language
 from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
 
-_WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
-"""The word keys for faults of the gateway's own parts, by the device they are recorded for."""
 CHECK_INTERVAL_S = 1.0
 """How often a channel checks for due notices when nothing wakes it."""
-
-
-class MessageContext(msgspec.Struct, frozen=True):
-    """What the sentences of a message need from the site."""
-
-    language: str
-    title: str
-    devices: Mapping[str, Device]
-    rules: Mapping[str, Mapping[str, str]]
-    """The titles of the site's own rules, by their names."""
-    local_time: Callable[[Stamp], datetime | None]
 
 
 class ConfiguredChannel(msgspec.Struct, frozen=True):
@@ -77,21 +55,24 @@ class Notifier:
         self._rows = rows
         self._report_outcomes = report_outcomes
         self._clock = clock
-        self._wake_events = {name: asyncio.Event() for name in channels}
+        self._wake_events: list[asyncio.Event] = []
         self._failed_channels: set[str] = set()
-        self._send_locks = {name: asyncio.Lock() for name in channels}
-        """One delivery at a time on each channel: a modem has one port."""
+        self._send_locks = {
+            name: asyncio.Lock() for name, each in channels.items() if not each.channel.is_parallel
+        }
+        """One delivery at a time: a modem has one port."""
 
     def check_now(self) -> None:
         """Check for due notices at once."""
-        for event in self._wake_events.values():
+        for event in self._wake_events:
             event.set()
 
     async def run(self) -> None:
         """Deliver notices until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for name in self._channels:
-                tasks.create_task(self._run_channel(name), name=f"channel-{name}")
+            for name, each in self._channels.items():
+                for contact in self._contacts if each.channel.is_parallel else (None,):
+                    tasks.create_task(self._run_channel(name, contact), name=f"channel-{name}")
 
     async def send_test(self, contact_name: str) -> dict[str, str]:
         """Send a test message to a contact by every channel that has an address for them.
@@ -102,9 +83,7 @@ class Notifier:
         contact = self._contacts.get(contact_name)
         if contact is None:
             raise GatewayError("contact-unknown", contact=contact_name, known=", ".join(self._contacts))
-        message = AlarmMessage(
-            headline=self._translate("trial", site=self._context.title), paragraphs=(), omitted_sentence=""
-        )
+        message = in_every_language(self._context, MessageTexts.test_message)
         errors: dict[str, str] = {}
         for name, configured in self._channels.items():
             address = configured.channel.address_field
@@ -116,22 +95,33 @@ class Notifier:
                 errors[name] = error_text(error.key, **error.facts) if error else ""
         return errors
 
-    async def _run_channel(self, name: str) -> None:
+    async def send_test_to_phone(self, person: str, phone: str) -> None:
+        """Send a test message to one phone of a person of the dashboard. Raises `GatewayError`."""
+        for configured in self._channels.values():
+            if isinstance(configured.options, PhoneService):
+                message = in_every_language(self._context, MessageTexts.test_message)
+                await configured.options.send_to(person, phone, message, self._clock.now())
+                return
+        raise GatewayError("push-off")
+
+    async def _run_channel(self, name: str, contact: str | None) -> None:
+        """Deliver the notices of a channel, to one contact alone or to all of them."""
         channel = self._channels[name].channel
         next_send_s = float("-inf")
+        self._wake_events.append(wake := asyncio.Event())
         while True:
-            self._wake_events[name].clear()
+            wake.clear()
             wait_s = next_send_s - self._clock.mono()
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
-            due = due_notices(self._rows(), name, self._clock.now())
+            due = due_notices(self._rows(), name, self._clock.now(), contact)
             if due:
-                contact = next(iter(due.values())).contact
-                same_contact = [(key, notice) for key, notice in due.items() if notice.contact == contact]
+                first = next(iter(due.values())).contact
+                same_contact = [(key, notice) for key, notice in due.items() if notice.contact == first]
                 await self._deliver(name, dict(same_contact[: channel.max_alarms]))
                 next_send_s = self._clock.mono() + channel.min_interval_s
             else:
-                await self._clock.wait(self._wake_events[name], CHECK_INTERVAL_S)
+                await self._clock.wait(wake, CHECK_INTERVAL_S)
 
     async def _deliver(self, name: str, notices: Mapping[str, Notice]) -> None:
         """Send the notices to one contact or group in one message."""
@@ -139,7 +129,8 @@ class Notifier:
         named = (first.contact,) if first.contact else ()
         mentioned = dict.fromkeys((*named, *(who for each in notices.values() for who in each.mention)))
         contacts = [self._contacts[who] for who in mentioned if who in self._contacts]
-        message = self.compose_message(list(notices.items()), self._clock.now())
+        listed, now = list(notices.items()), self._clock.now()
+        message = in_every_language(self._context, lambda texts: texts.alarm_message(listed, now))
         error = await self._send(name, message, contacts)
         await self._report_delivery(name, {key: notice.number for key, notice in notices.items()}, error)
 
@@ -150,7 +141,8 @@ class Notifier:
         timeout_s = configured.channel.timeout_s
 
         async def send() -> None:
-            async with self._send_locks[name], asyncio.timeout(timeout_s):
+            lock = self._send_locks.get(name, contextlib.nullcontext())
+            async with lock, asyncio.timeout(timeout_s):
                 await configured.channel.send(configured.options, message, contacts, self._clock.now())
 
         error = await exception_of(send())
@@ -177,97 +169,3 @@ class Notifier:
         await self._report_outcomes(
             [Outcome(delivery_id(key, number), status, now, detail) for key, number in numbers.items()]
         )
-
-    def compose_message(self, notices: Sequence[tuple[str, Notice]], now: Stamp) -> AlarmMessage:
-        """One message about these notices, most urgent first."""
-        alarms = tuple(
-            {
-                "notice": delivery_id(key, notice.number),
-                "alarm": notice.alarm.id,
-                "news": notice.change,
-                "by": notice.by,
-                "device": notice.alarm.device,
-                "point": notice.alarm.point,
-                "hazard": notice.alarm.hazard,
-                "value": notice.alarm.value,
-                **(
-                    {"place": notice.alarm.place, "where": notice.alarm.where} if notice.alarm.place else {}
-                ),
-                "raised": notice.alarm.raised,
-                "drill": notice.alarm.drill,
-            }
-            for key, notice in notices
-        )
-        omitted_sentence = self._translate("more", count="{count}")
-        if len(notices) == 1:
-            notice = notices[0][1]
-            return AlarmMessage(
-                headline=self._headline(notice),
-                paragraphs=("\n".join(self._details(notice, now)),),
-                omitted_sentence=omitted_sentence,
-                alarms=alarms,
-            )
-        drill = self._translate("drill") if all(notice.alarm.drill for _, notice in notices) else ""
-        headline = drill + self._translate("many", count=len(notices), site=self._context.title)
-        lines = tuple(f"{self._headline(notice)} {self._change_text(notice)}" for _, notice in notices)
-        return AlarmMessage(
-            headline=headline, paragraphs=lines, omitted_sentence=omitted_sentence, alarms=alarms
-        )
-
-    def _headline(self, notice: Notice) -> str:
-        alarm = notice.alarm
-        language = self._context.language
-        return self._translate(
-            "headline",
-            drill=self._translate("drill") if alarm.drill else "",
-            hazard=translate(language, f"hazard.{alarm.hazard}"),
-            where=self._location(notice),
-        )
-
-    def _location(self, notice: Notice) -> str:
-        alarm, language = notice.alarm, self._context.language
-        if alarm.drill:
-            return self._context.title
-        if alarm.device in _WORD_BY_GATEWAY_PART:
-            return self._translate(
-                _WORD_BY_GATEWAY_PART[alarm.device], name=alarm.point.removesuffix(".failed")
-            )
-        device = self._context.devices.get(alarm.device)
-        location = device.title.get(language, alarm.device) if device else alarm.device
-        if alarm.id.startswith("rule/"):
-            title = self._context.rules.get(alarm.point, {}).get(language, alarm.point)
-            return f"{location} {title}" if device else title
-        place = place_text(language, alarm.place, alarm.where)
-        if alarm.point == UNKNOWN_FIRE_POINT:
-            return f"{self._translate('unknown-sender')} {place}"
-        name, _, number = alarm.point.partition(".")
-        word = translate(language, f"point.{name}")
-        known = alarm.point if word == f"point.{name}" else f"{word} {number}".rstrip()
-        return f"{location} {known} {place}".rstrip()
-
-    def _change_text(self, notice: Notice) -> str:
-        return self._translate(notice.change, by=notice.by or "–")
-
-    def _details(self, notice: Notice, now: Stamp) -> list[str]:
-        alarm = notice.alarm
-        lines = [self._change_text(notice)]
-        raised = self._context.local_time(msgspec.structs.replace(now, wall_ms=alarm.raised))
-        if raised is not None:
-            minutes = max(0, now.wall_ms - alarm.raised) // 60_000
-            lines.append(self._translate("since", time=f"{raised:%m-%d %H:%M:%S}", minutes=minutes))
-        if not isinstance(alarm.value, bool) and alarm.value != "":
-            device = self._context.devices.get(alarm.device)
-            point = device.points.get(alarm.point, Point()) if device else Point()
-            lines.append(self._translate("value", value=alarm.value, unit=point.unit).rstrip())
-        if notice.change == "raised":
-            language = self._context.language
-            lines.append(
-                self._translate("drill-do")
-                if alarm.drill
-                else translate(language, f"advice.{alarm.hazard}")
-            )
-        lines.append(self._context.title)
-        return lines
-
-    def _translate(self, key: str, **facts: object) -> str:
-        return translate(self._context.language, f"notice.{key}", **facts)

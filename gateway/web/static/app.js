@@ -284,6 +284,21 @@ async function send(node, button) {
   }
 }
 
+// What the script of a page sends to a route of its own. What needs the password again asks for it and is sent
+// again: nothing on the page is lost. Returns the answer; null if somebody cancelled.
+async function post(path, body, headers = {}) {
+  for (;;) {
+    const answer = await fetch(path, {
+      method: "POST", body,
+      headers: { ...headers, accept: "application/json" },
+      signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
+    });
+    const { status, message, people } = answer.status === 403 ? await answer.clone().json() : {};
+    if (status !== "sign") return answer;
+    if (!(await askForSignature(message, people))) return null;
+  }
+}
+
 // The close event comes late: by then the dialog may be open for another question.
 let answerDialog = () => {};
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from starlette.routing import Route
 
 from gateway.capabilities.safety.services.alarms import Safety
@@ -10,11 +12,13 @@ from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
 from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
 from gateway.capabilities.safety.services.supervision import Supervision
+from gateway.model import Role
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers
 from gateway.words import translate
 
 from .alarm_quality import AlarmQualityHandlers
 from .history import HistoryHandlers
+from .phones import PhoneHandlers
 from .records import RecordsHandlers
 from .requests import REQUESTS
 from .sample import sample
@@ -26,14 +30,20 @@ from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
 class SafetyHandlers(PartHandlers):
     """Those of the history and of the records of duty."""
 
-    route_roles = HistoryHandlers.route_roles
+    route_roles: ClassVar = {**HistoryHandlers.route_roles, **PhoneHandlers.route_roles}
     signed_paths = ShiftHandlers.signed_paths
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._handlers = tuple(
             handlers(context)
-            for handlers in (HistoryHandlers, RecordsHandlers, ShiftHandlers, AlarmQualityHandlers)
+            for handlers in (
+                HistoryHandlers,
+                RecordsHandlers,
+                ShiftHandlers,
+                AlarmQualityHandlers,
+                PhoneHandlers,
+            )
         )
 
     def routes(self) -> list[Route]:
@@ -69,6 +79,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
         Page(name="drills", title="dashboard.page-drills", has_own_route=True),
         Page(name="walk-tests", title="dashboard.page-walk-tests", has_own_route=True),
         Page(name="test-log", title="dashboard.page-test-log", has_own_route=True),
+        Page(name="phones", title="phones.page", role=Role.DISPLAY, is_personal=True, has_own_route=True),
         Page(name="walk-test", title="dashboard.page-walk-test", regions=("walk",), menu_order=50),
     ),
     # Alarms are on every page, so that they are not missed on another one.

@@ -6,15 +6,27 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.capabilities.safety.channels.push import Options as PushOptions
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan
+from gateway.capabilities.safety.services.escalation import DUTY_RECIPIENT
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
-from gateway.capabilities.safety.site import SafetySite
+from gateway.capabilities.safety.site import NotificationSettings, SafetySite
 from gateway.capabilities.safety.testlog import LogNames, log_names
 from gateway.config import Site
 from gateway.model import Hazard
+from gateway.web.people import normalized_name
+
+
+class RingingPhones(msgspec.Struct, frozen=True):
+    """The channel that makes phones ring."""
+
+    own_service: str
+    """The push service in the local network, if there is one."""
+    people: frozenset[str]
+    """Those of the dashboard whom a plan notifies by it."""
 
 
 class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +45,29 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the test log and the history name."""
     people_inside: str = ""
     """The figure with the number of people in the centre: `service.figure`."""
+    ringing: RingingPhones | None = None
+    """None: the site has no channel to phones."""
+
+
+def ringing_phones(part: NotificationSettings) -> RingingPhones | None:
+    """The channel of the site that makes phones ring."""
+    pushes = {
+        name: each.options for name, each in part.channels.items() if isinstance(each.options, PushOptions)
+    }
+    if not pushes:
+        return None
+    on_duty = {name for shift in part.shifts.values() for name in shift.contacts}
+    contacts: set[str] = set()
+    for plan in part.plans.values():
+        for step in plan.steps:
+            if pushes.keys() & set(step.by):
+                contacts |= {
+                    *step.tell,
+                    *(on_duty.union(plan.fallback_contacts) if DUTY_RECIPIENT in step.tell else ()),
+                }
+    accounts = (part.contacts[name].account for name in contacts if name in part.contacts)
+    own_service = next((each.own_service for each in pushes.values() if each.own_service), "")
+    return RingingPhones(own_service, frozenset(normalized_name(name) for name in accounts if name))
 
 
 def settings(site: Site) -> SafetySettings:
@@ -57,5 +92,6 @@ def settings(site: Site) -> SafetySettings:
         },
         log=log_names(site),
         people_inside=part.people_inside,
+        ringing=ringing_phones(part.notification),
         tested_points={name: points for name, points in tested.items() if points},
     )

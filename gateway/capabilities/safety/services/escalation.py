@@ -303,13 +303,15 @@ class Escalation(Service):
                 yield from ((channel, contact, ()) for contact in people if contact in reachable)
 
 
-def due_notices(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
-    """The notices that a channel must deliver now by their keys, most urgent first."""
+def due_notices(rows: Rows, channel: str, now: Stamp, contact: str | None = None) -> dict[str, Notice]:
+    """The notices that a channel must deliver now by their keys, most urgent first. `contact`: to that one
+    alone."""
     due = {
         key: row
         for key, row in rows.items()
         if isinstance(row, Notice)
         and row.channel == channel
+        and contact in {None, row.contact}
         and (
             row.last_attempt_at is None
             or _seconds_between(row.last_attempt_at, now) >= retry_delay_s(row.failed_attempts)

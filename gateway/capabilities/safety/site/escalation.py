@@ -39,6 +39,7 @@ class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
     phone: str = ""
     email: str = ""
     wecom: str = ""
+    account: str = ""
 
     CHECKS: ClassVar[Checks] = {
         "phone": (lambda text: not text or _PHONE.fullmatch(text) is not None, "contact-phone"),
@@ -112,6 +113,7 @@ def read_notification_settings(reader: TomlReader, data: Table) -> NotificationS
             phone=keys.phone,
             email=keys.email,
             wecom=keys.wecom,
+            account=keys.account,
         )
         for name, keys in _read_contacts(reader, data)
     }

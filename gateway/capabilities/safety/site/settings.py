@@ -31,6 +31,7 @@ def notification_sections(part: NotificationSettings) -> Iterator[SettingSection
         Setting(key=("phone",), label="contact-phone"),
         Setting(key=("email",), label="contact-email"),
         Setting(key=("wecom",), label="contact-wecom"),
+        Setting(key=("account",), label="contact-account"),
     )
     yield SettingSection(
         name="contacts",

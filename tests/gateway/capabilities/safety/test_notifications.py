@@ -19,7 +19,9 @@ import msgspec
 import pytest
 
 from gateway.capabilities.safety.channels import AlarmMessage, Channel, Contact, DeliveryFailed
-from gateway.capabilities.safety.notifications import ConfiguredChannel, MessageContext, Notifier
+from gateway.capabilities.safety.message_texts import MessageContext, MessageTexts
+from gateway.capabilities.safety.notifications import ConfiguredChannel, Notifier
+from gateway.capabilities.safety.phones import Phone, Phones
 from gateway.capabilities.safety.services.escalation import (
     FAILURES_UNTIL_FAULT,
     Escalation,
@@ -27,10 +29,14 @@ from gateway.capabilities.safety.services.escalation import (
     EscalationStep,
     Notice,
 )
-from gateway.model import GatewayError, Hazard, Outcome, Point, Rows, Stamp
+from gateway.capabilities.safety.web_push import PushKey
+from gateway.model import GatewayError, Hazard, Outcome, Point, Role, Rows, Stamp
+from gateway.web.passwords import hash_password
+from gateway.web.people import Person, people_file, write_people
 from tests.clock import FakeClock
 from tests.gateway.capabilities.safety.services.test_escalation import alarm
 from tests.gateway.conftest import Centre, linli
+from tests.gateway.push_service import PushService
 from tests.gateway.services.kit import Fold, device, tick
 from tests.gateway.simulate.conftest import eventually
 
@@ -44,11 +50,10 @@ FREEZER = msgspec.structs.replace(
 
 
 def spoken(language: str) -> MessageContext:
-    title = {"zh": "邻里中心", "en": "Centre"}[language]
     rules = {"warm": {"zh": "太热", "en": "Too warm"}}
     return MessageContext(
         language,
-        title,
+        {"zh": "邻里中心", "en": "Centre"},
         {"fridge": FREEZER},
         rules,
         lambda at: datetime.fromtimestamp(at.wall_ms / 1000, UTC),
@@ -58,7 +63,15 @@ def spoken(language: str) -> MessageContext:
 class Rig:
     """Channels `a` to people by phone and `b` to a group, which note what they are told, or refuse."""
 
-    def __init__(self, every: float = 3.0, language: str = "zh", most: int = 10_000) -> None:
+    def __init__(
+        self,
+        every: float = 3.0,
+        language: str = "zh",
+        most: int = 10_000,
+        *,
+        is_parallel: bool = False,
+    ) -> None:
+        self.context = spoken(language)
         self.clock = FakeClock()
         self.said: dict[str, list[tuple[float, AlarmMessage, list[str]]]] = {"a": [], "b": []}
         self.refuse: dict[str, Exception] = {}
@@ -72,7 +85,13 @@ class Rig:
         self.fold = Fold(Escalation(dict.fromkeys(Hazard, plan), reach, lambda _: ()))
         ways = {
             "a": ConfiguredChannel(
-                Channel(options=msgspec.Struct, send=self._sender("a"), address_field="phone"), None
+                Channel(
+                    options=msgspec.Struct,
+                    send=self._sender("a"),
+                    address_field="phone",
+                    is_parallel=is_parallel,
+                ),
+                None,
             ),
             "b": ConfiguredChannel(
                 Channel(
@@ -81,14 +100,18 @@ class Rig:
                 None,
             ),
         }
-        self.notifier = Notifier(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
+        self.notifier = Notifier(ways, PEOPLE, self.context, self.rows, self._conclude, self.clock)
 
     def rows(self) -> Rows:
         return self.fold.rows
 
+    def message(self, key: str, notice: Notice) -> AlarmMessage:
+        texts = MessageTexts(self.context, self.context.language)
+        return texts.alarm_message([(key, notice)], self.clock.now())
+
     def _sender(self, name: str) -> Callable[..., Any]:
         async def send(options: Any, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
-            if name in self.hang:
+            if {name, *(person.name for person in people)} & self.hang:
                 await self.clock.sleep(1e6)
             if name in self.refuse:
                 raise self.refuse[name]
@@ -134,6 +157,17 @@ async def test_each_person_is_told_and_the_group_once_with_their_names() -> None
         assert [people for _, _, people in rig.said["a"]] == [["wang"], ["li"]]
         assert [people for _, _, people in rig.said["b"]] == [["wang", "li"]]
         assert not [row for row in rig.fold.rows.values() if isinstance(row, Notice)]
+
+
+async def test_where_several_are_sent_to_at_once_one_that_hangs_delays_no_other() -> None:
+    rig = Rig(is_parallel=True)
+    rig.hang.add("wang")
+    async with rig.running():
+        rig.raise_alarm()
+        await rig.clock.advance(0.1)
+        rig.raise_alarm("gas/lel/1", Hazard.GAS)
+        await rig.clock.advance(0.1)
+        assert [(at, people) for at, _, people in rig.said["a"]] == [(0.0, ["li"]), (0.1, ["li"])]
 
 
 async def test_a_channel_that_hangs_delays_no_other() -> None:
@@ -234,7 +268,7 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     body = {**fact.body, "id": "fridge/temperature/1", "point": "temperature", "value": 12.5}
     rig.fold.step(msgspec.structs.replace(fact, device="fridge", body=body, at=rig.clock.now()))
     texts = [
-        rig.notifier.compose_message([(key, row)], rig.clock.now()).render(9999)
+        rig.message(key, row).render(9999)
         for key, row in rig.fold.rows.items()
         if isinstance(row, Notice) and row.channel == "b"
     ]
@@ -249,7 +283,7 @@ async def test_which_of_several_points_it_is_is_said() -> None:
     body = {**fact.body, "point": "smoke.3"}
     rig.fold.step(msgspec.structs.replace(fact, body=body, at=rig.clock.now()))
     (text,) = (
-        rig.notifier.compose_message([(key, row)], rig.clock.now()).headline
+        rig.message(key, row).headline
         for key, row in rig.fold.rows.items()
         if isinstance(row, Notice) and row.channel == "b"
     )
@@ -264,7 +298,7 @@ async def test_a_place_behind_a_device_is_named() -> None:
             body = {**fact.body, "id": f"smoke/smoke/{place}/1", "place": place, "where": where}
             rig.fold.step(msgspec.structs.replace(fact, body=body, at=rig.clock.now()))
         texts = [
-            rig.notifier.compose_message([(key, row)], rig.clock.now())
+            rig.message(key, row)
             for key, row in rig.fold.rows.items()
             if isinstance(row, Notice) and row.channel == "b"
         ]
@@ -436,3 +470,47 @@ def test_nobody_by_that_name_and_no_gateway(centre: Centre, hook: Hook, tmp_path
     done = linli("notify-test", "wang", "--config", centre.daemon.site)
     assert done.returncode == 1
     assert "is not running" in done.stderr
+
+
+def test_a_phone_rings_and_hears_who_has_it_while_a_channel_hangs(
+    centre: Centre, hook: Hook, certificate: Path
+) -> None:
+    configure(centre, hook)
+    push = PushService(certificate, certificate.with_name("key.pem"))
+    try:
+        text = centre.daemon.site.read_text("utf-8")
+        text = text.replace("[contact.wang]\n", '[contact.wang]\naccount = "王芳"\n')
+        text = text.replace('by = ["hook"]', 'by = ["hook", "phones"]')
+        text += f"""
+[channel.phones]
+type = "push"
+email = "it@example.cn"
+own_service = "{push.origin}"
+ca_file = "{certificate}"
+"""
+        centre.daemon.site.write_text(text, "utf-8")
+        access = centre.daemon.folder / "access.key"
+        write_people(people_file(access), {"王芳": Person(Role.DUTY, hash_password("long enough"))})
+        phone = Phone(
+            endpoint=f"{push.origin}/201/x", public_key=push.keys["p256dh"],
+            auth_secret=push.keys["auth"], server_key=PushKey(access).public, person="王芳", lang="en",
+            agent="", added_ms=0,
+        )  # fmt: skip
+        Phones(access).add(phone)
+        centre.broker.start()
+        centre.witness.start()
+        centre.daemon.start()
+        eventually(lambda: centre.witness.latest("smoke-hall").get("quality") == "good")
+        hook.let.clear()
+        centre.do("smoke", unit=1, on=True)
+        raised = eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"))[0]["data"]
+        push.wait(lambda: push.heard)
+        assert push.texts()[0]["title"] == "[Fire] Hall smoke Smoke"
+        assert push.texts()[0]["tag"] == raised["id"]
+        centre.command("ack-phone", "smoke-hall", "acknowledge", alarm=raised["id"])
+        push.wait(lambda: len(push.heard) > 1)
+        assert push.texts()[1]["body"].startswith("Acknowledged by platform")
+        assert [each["claims"]["signed"] for each in push.heard] == [True, True]
+        eventually(lambda: centre.witness.find("smoke-hall", "event", channel="phones", status="delivered"))
+    finally:
+        push.close()
