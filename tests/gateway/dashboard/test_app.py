@@ -665,7 +665,8 @@ def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -
         != 403
     }
     assert shown == {
-        "/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", "/plan/picture/{file}", *INSTALLED,
+        "/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", "/phones", "/plan/picture/{file}",
+        *INSTALLED,
     }  # fmt: skip
 
 
