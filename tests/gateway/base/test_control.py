@@ -47,7 +47,7 @@ def ask(path: Path, request: bytes) -> Any:
 def test_what_is_no_call_is_answered_so(running: Centre, request_: bytes) -> None:
     answer = ask(running.daemon.socket, request_)
     known = "health, doctor, read, command, lines, scan, reload, edit, restore, verdict, still, security"
-    known += ", notify-test, alarms, need-register, need-particulars, need-update"
+    known += ", notify-test, phone-test, alarms, need-register, need-particulars, need-update"
     assert answer == {"error": "call-unknown", "facts": {"known": known}}
     eventually(lambda: running.witness.find("gateway", "event", event="call-refused"))
 
