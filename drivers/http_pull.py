@@ -17,6 +17,7 @@ import httpx2
 import msgspec
 
 from gateway.model import (
+    LINE_CHECKS,
     Bus,
     Checks,
     Device,
@@ -62,7 +63,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     CHECKS: ClassVar[Checks] = {
         "url": (_is_server_url, "http-url"),
-        "timeout": (lambda seconds: 0.1 <= seconds <= 60, "http-timeout"),
+        "timeout": LINE_CHECKS["timeout"],
     }
 
 

@@ -29,7 +29,19 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Bus, Checks, ConfigError, Device, Driver, Point, ReadFailed, Role, Scan, Value
+from gateway.model import (
+    LINE_CHECKS,
+    Bus,
+    Checks,
+    ConfigError,
+    Device,
+    Driver,
+    Point,
+    ReadFailed,
+    Role,
+    Scan,
+    Value,
+)
 from gateway.wire.serialport import SerialPort, open_port
 
 WKLY_START = b"WKLY"
@@ -54,6 +66,8 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     baud: int | None = None
     timeout: float = 0.5
     settle: float = 0.3
+
+    CHECKS: ClassVar[Checks] = LINE_CHECKS
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks, is_host
+from gateway.model import LINE_CHECKS, Checks, is_host
 
 METER_NUMBER = re.compile("(AA)*([0-9]{2})*")
 """Digits; A stands for any digit, in pairs before the given ones."""
@@ -38,7 +38,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     timeout: float = 1.0
     settle: float = 0.5
 
-    CHECKS: ClassVar[Checks] = {"url": (_is_url, "dlt645-url")}
+    CHECKS: ClassVar[Checks] = {**LINE_CHECKS, "url": (_is_url, "dlt645-url")}
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.model import Checks, is_host
+from gateway.model import LINE_CHECKS, Checks, is_host
 
 SOURCE = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:/\s]+):(?P<port>\d{1,5})")
@@ -31,6 +31,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     CHECKS: ClassVar[Checks] = {
         "listen": (lambda listen: listen.startswith("/") or _is_address(listen), "gb26875-listen"),
+        "baud": LINE_CHECKS["baud"],
         "connections": (lambda count: count > 0, "positive"),
         "idle": (lambda seconds: seconds > 0, "positive"),
     }

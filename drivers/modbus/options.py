@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks, ConfigError, Device, is_host
+from gateway.model import LINE_CHECKS, Checks, ConfigError, Device, is_host
 
 SLAVE_UNITS = range(1, 248)
 """Of devices on a serial line."""
@@ -36,7 +36,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     unit that has replied the time before, else as long as the latest reply on that line needed; nothing
     on TCP, whose transactions carry a number."""
 
-    CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
+    CHECKS: ClassVar[Checks] = {**LINE_CHECKS, "url": (_is_url, "modbus-url")}
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -48,8 +48,8 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
             continue
         holds, sentence = checks.get(name, (lambda _: True, ""))
         read = as_read(table[name])
-        if isinstance(value, float) and not math.isfinite(value):
-            mistakes.append(FieldMistake((name,), "value-not-finite"))
+        if inner := list(_mistakes_within(value, (name,))):
+            mistakes += inner
         elif isinstance(value, Path) and not str(value).isprintable():
             mistakes.append(FieldMistake((name,), "toml-backslash", read))
         elif not _check_passes(holds, value):
@@ -74,6 +74,31 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
         for name, (holds, sentence) in _inherited_checks(struct_type, "STRUCT_CHECKS").items()
         if not _check_passes(holds, built)
     ]
+
+
+def _mistakes_within(value: Any, path: tuple[str, ...]) -> Iterator[FieldMistake]:
+    """Numbers that are not finite, and what the checks of structs within the value reject; items of lists
+    are numbered from 1."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield FieldMistake(path, "value-not-finite")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _mistakes_within(each, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value, 1):
+            yield from _mistakes_within(each, (*path, str(number)))
+    elif isinstance(value, msgspec.Struct):
+        checks = _inherited_checks(type(value), "CHECKS")
+        for field in msgspec.structs.fields(value):
+            inner, inner_path = getattr(value, field.name), (*path, field.encode_name)
+            holds, sentence = checks.get(field.encode_name, (lambda _: True, ""))
+            if found := list(_mistakes_within(inner, inner_path)):
+                yield from found
+            elif not _check_passes(holds, inner):
+                yield FieldMistake(inner_path, sentence, as_read(inner))
+        for name, (holds, sentence) in _inherited_checks(type(value), "STRUCT_CHECKS").items():
+            if not _check_passes(holds, value):
+                yield FieldMistake((*path, name), sentence)
 
 
 LOCALIZED = str | dict[str, str]

@@ -142,3 +142,9 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     rate: float = 0
     thin_after: float = 0
     thin_to: float = 60
+
+    CHECKS: ClassVar[Checks] = {
+        "rate": (lambda rate: rate >= 0, "not-negative"),
+        "thin_after": (lambda seconds: seconds >= 0, "not-negative"),
+        "thin_to": (lambda seconds: seconds > 0, "positive"),
+    }

@@ -81,7 +81,9 @@ class TomlReader:
             self.add_mistake(path, error.key, 0, **error.facts)
             return None
 
-    def named_tables(self, data: Table, section: str) -> list[tuple[str, Table]]:
+    def named_tables(self, data: Table, section: str, required: str = "") -> list[tuple[str, Table]]:
+        """The tables `[section.name]`. Reports names that are wrong; and, if each must have the key
+        `required`, tables that only hold tables with it: TOML takes a dot in a name for another level."""
         tables = data.get(section, {})
         if not has_named_tables(data, section):
             self.add_mistake((section,), "table-unnamed", section=section)
@@ -92,6 +94,12 @@ class TomlReader:
                 self.add_mistake((section, name), "table-expected", key=f"{section}.{name}")
                 continue
             self.check_name(name, (section, name))
+            parts = [part for part, each in table.items() if isinstance(each, dict) and required in each]
+            if parts and len(parts) == len(table):
+                for part in parts:
+                    facts = {"section": section, "name": f"{name}-{part}"}
+                    self.add_mistake((section, name, part), "name-dotted", **facts)
+                continue
             found.append((name, dict(table)))
         return found
 

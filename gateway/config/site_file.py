@@ -232,7 +232,7 @@ class _SiteReader(TomlReader):
 
     def _read_buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}
-        for name, table in self.named_tables(data, "bus"):
+        for name, table in self.named_tables(data, "bus", "driver"):
             path = ("bus", name)
             if "driver" not in table:
                 self.add_mistake(path, "key-missing", key="driver")
@@ -260,7 +260,7 @@ class _SiteReader(TomlReader):
 
     def _read_devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
         devices: dict[str, Device] = {}
-        for name, table in self.named_tables(data, "device"):
+        for name, table in self.named_tables(data, "device", "profile"):
             path = ("device", name)
             if name in reserved_names():
                 self.add_mistake(path, "name-reserved", name=name)

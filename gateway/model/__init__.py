@@ -4,7 +4,7 @@ Nothing here does I/O, and nothing here imports anything of ours: every other mo
 """
 
 from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
-from gateway.model.checks import Checks, is_host
+from gateway.model.checks import LINE_CHECKS, MAX_DELAY_S, Checks, is_delay_s, is_host
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import (
     FAILURES_UNTIL_OFFLINE,
@@ -37,6 +37,8 @@ __all__ = [
     "FAILURES_UNTIL_OFFLINE",
     "GATEWAY_DEVICE",
     "LATCHING_HAZARDS",
+    "LINE_CHECKS",
+    "MAX_DELAY_S",
     "MORE_PLACES",
     "UNKNOWN_FIRE_POINT",
     "UPLINK_DEVICE",
@@ -90,6 +92,7 @@ __all__ = [
     "as_fact",
     "cause_of",
     "duration",
+    "is_delay_s",
     "is_host",
     "parse_device_time",
     "sentence",

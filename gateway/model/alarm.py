@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
+from gateway.model.checks import Checks, is_delay_s
 from gateway.model.sample import Value
 
 
@@ -41,6 +43,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     below: float | None = None
     hysteresis: float = 0.0
 
+    CHECKS: ClassVar[Checks] = {"hysteresis": (lambda band: band >= 0, "not-negative")}
+
     def exceeded(self, value: Value, was_exceeded: bool = False) -> bool:
         """Whether the value is out of bounds; `was_exceeded`: whether it was before, so that hysteresis
         applies."""
@@ -67,3 +71,8 @@ class AlarmSpec(Limit, frozen=True, forbid_unknown_fields=True, kw_only=True):
     while_open: bool = False
     """Of tampering: it is an alarm only in the site's opening hours, if there are any. A camera is also
     dark when the lights are out."""
+
+    CHECKS: ClassVar[Checks] = {
+        "delay": (is_delay_s, "delay-range"),
+        "off_delay": (is_delay_s, "delay-range"),
+    }

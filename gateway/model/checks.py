@@ -13,6 +13,27 @@ fails it. A struct that is read from a file may carry one as `CHECKS`, whose pre
 and one as `STRUCT_CHECKS`, whose predicates receive the whole struct. Those of the structs that it extends
 hold as well."""
 
+KNOWN_BAUD_RATES = (
+    300, 600, 1200, 2400, 4800, 9600, 14_400, 19_200, 28_800, 38_400, 57_600, 76_800, 115_200,
+    128_000, 230_400, 250_000, 256_000, 460_800, 500_000, 921_600, 1_000_000,
+)  # fmt: skip
+"""What serial devices offer, in bits per second."""
+
+LINE_CHECKS: Checks = {
+    "baud": (lambda rate: rate is None or rate in KNOWN_BAUD_RATES, "baud-rate"),
+    "timeout": (lambda seconds: 0.02 <= seconds <= 60, "timeout-range"),
+    "settle": (lambda seconds: seconds is None or 0 <= seconds <= 60, "settle-range"),
+}
+"""Of a line on which one request at a time is sent. Milliseconds, as some tools have them, are refused."""
+
+MAX_DELAY_S = 86_400.0
+
+
+def is_delay_s(seconds: float) -> bool:
+    """Whether it is none or up to a day."""
+    return 0 <= seconds <= MAX_DELAY_S
+
+
 _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 
 

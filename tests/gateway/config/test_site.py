@@ -82,6 +82,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("tcp://127.0.0.1:502", "udp://127.0.0.1", 9, "modbus-url"),
         ("tcp://127.0.0.1:502", "tcp://[", 9, "modbus-url"),
         ("[device.smoke]", "[device.Smoke]", 11, "name-form"),
+        ("[device.smoke]", "[device.smoke.1]", 11, "name-dotted"),
         ("[device.smoke]", "[device.safety]", 11, "name-reserved"),
         ("[device.smoke]", "[[device.smoke]]", 11, "table-expected"),
         ("smoke/generic-rs485", "smoke/generic-rs486", 12, "profile-unknown"),

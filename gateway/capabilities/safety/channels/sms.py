@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.model import Checks, ReadFailed, Stamp
+from gateway.model import LINE_CHECKS, Checks, ReadFailed, Stamp
 from gateway.wire.serialport import SerialPort, open_port
 
 from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed
@@ -39,7 +39,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     port: str
     baud: int = 115_200
 
-    CHECKS: ClassVar[Checks] = {"port": (bool, "channel-port"), "baud": (lambda b: b > 0, "positive")}
+    CHECKS: ClassVar[Checks] = {"port": (bool, "channel-port"), "baud": LINE_CHECKS["baud"]}
 
 
 async def send(options: Options, message: AlarmMessage, contacts: Sequence[Contact], at: Stamp) -> None:

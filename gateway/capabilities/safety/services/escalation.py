@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import (
+    Checks,
     ConfigurationAdopted,
     Fact,
     Hazard,
@@ -27,6 +28,7 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
+    is_delay_s,
 )
 
 DUTY_RECIPIENT = "duty"
@@ -57,6 +59,8 @@ class EscalationStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     after: float = 0.0
     tell: tuple[str, ...]
     by: tuple[str, ...]
+
+    CHECKS: ClassVar[Checks] = {"after": (is_delay_s, "delay-range")}
 
 
 class EscalationPlan(msgspec.Struct, frozen=True, kw_only=True):

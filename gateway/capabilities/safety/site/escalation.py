@@ -23,7 +23,7 @@ from gateway.capabilities.safety.services.escalation import (
 )
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized
-from gateway.model import Checks, ConfigError, Hazard, Stamp
+from gateway.model import Checks, ConfigError, Hazard, Stamp, is_delay_s
 from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours
 
 NOTIFICATION_TABLES = ("contact", "roster", "channel", "escalation")
@@ -66,7 +66,7 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {
         "steps": (bool, "plan-empty"),
         "repeat": (lambda seconds: 60 <= seconds <= 86_400, "plan-repeat"),
-        "pause": (lambda seconds: 0 <= seconds <= 86_400, "rule-seconds"),
+        "pause": (is_delay_s, "delay-range"),
     }
 
 

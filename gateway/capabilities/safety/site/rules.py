@@ -21,14 +21,8 @@ from gateway.capabilities.safety.services.alarms import (
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
 from gateway.config.site import Site
-from gateway.model import LATCHING_HAZARDS, Checks, Hazard, Point
+from gateway.model import LATCHING_HAZARDS, Checks, Hazard, Point, is_delay_s
 from gateway.model.hours import WeeklyHours, parse_every_day
-
-MAX_DELAY_S = 86_400.0
-
-
-def _is_delay(value: float) -> bool:
-    return 0 <= value <= MAX_DELAY_S
 
 
 class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +39,8 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     CHECKS: ClassVar[Checks] = {
         "when": (bool, "rule-empty"),
-        "delay": (_is_delay, "rule-seconds"),
-        "off_delay": (_is_delay, "rule-seconds"),
+        "delay": (is_delay_s, "delay-range"),
+        "off_delay": (is_delay_s, "delay-range"),
     }
 
 

@@ -14,14 +14,13 @@ from gateway.config.settable import (
     title_setting,
 )
 from gateway.config.site import Site
-from gateway.model import Point
+from gateway.model import MAX_DELAY_S, Point
 
 from ..services.alarms import Rule
 from ..services.findings import CLOSE_WITHIN_HOURS
 from ..services.supervision import TEST_INTERVAL_DAYS
 from .duties import MAX_INTERVAL_DAYS, PLAN_SOURCE_PREFIX, Duties
 from .escalation import NotificationSettings
-from .rules import MAX_DELAY_S
 
 
 def notification_sections(part: NotificationSettings) -> Iterator[SettingSection]:

@@ -104,9 +104,9 @@ CALL_POINT = '{ point = "io.call_point", is = true }'
         ("need = 1", "need = -1", 28, "rule-need"),
         ('during = "closed"', 'during = "at night"', 29, "rule-during"),
         ('[hours]\nmon-fri = "08:00-21:30"\nclosed = ["2027-01-01"]\n', "", 26, "rule-no-hours"),
-        ("delay = 30", "delay = -1", 35, "rule-seconds"),
-        ("delay = 30", "off_delay = -1", 35, "rule-seconds"),
-        ("delay = 30", "delay = 86401", 35, "rule-seconds"),
+        ("delay = 30", "delay = -1", 35, "delay-range"),
+        ("delay = 30", "off_delay = -1", 35, "delay-range"),
+        ("delay = 30", "delay = 86401", 35, "delay-range"),
         ("delay = 30", "delay = 30\nlasts = 2", 36, "key-unknown"),
         ('hazard = "crowd"', 'hazard = "crowds"', 33, "value-choice"),
         (
