@@ -1,8 +1,9 @@
 """JSON as devices write it: RFC 8259, and what their firmware makes of it.
 
-Firmware prints numbers with `printf` (`nan`, `-inf`, `+5`, `.5`), sends its buffer with the final NUL,
-saves text as GBK, and publishes a single value without anything around it (`23.4`, `ON`). One word that is
-no JSON costs that value, not the message.
+Firmware prints numbers with `printf` (`nan`, `-inf`, `+5`, `.5`, `23,4`), sends its buffer with the final
+NUL or with what is left in it of a longer message, saves text as GBK, and publishes a single value without
+anything around it (`23.4`, `ON`), or several messages as lines of one. One word that is no JSON costs that
+value, not the message.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ _TOKENS = re.compile(
     (?P<string> "[^"\\]*(?:\\.[^"\\]*)*"? | '[^'\\]*(?:\\.[^'\\]*)*'? )
     | (?P<trailing> ,(?=\s*[}\]]) )
     | (?P<empty> :(?=\s*[,}]) )
+    | (?P<commas> (?::\s*)(?P<figures> [-+]?[0-9]+(?:,[0-9]+)+ )(?=\s*[,}]) )
     | (?P<word> [^\s{}\[\],:"'](?:[^{}\[\],:"'\r\n]*[^\s{}\[\],:"'])? )
     """,
     re.VERBOSE | re.DOTALL,
 )
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,([0-9]{1,2}|[0-9]{4,})")
+"""Not before three digits: there it may separate thousands."""
 _NO_NUMBER = re.compile(r"[-+]?(nan(\(.*\))?|inf(inity)?|1\.#\w+)", re.IGNORECASE)
 _ESCAPE = re.compile(
     r"""\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"""
@@ -50,7 +54,8 @@ _CONSTANTS = {"true": "true", "false": "false", "null": "null", "none": "null", 
 def parse_json(body: bytes | str) -> Raw:
     """A message as a tree of dicts, lists and values; a single value is a tree of its own. A number that is
     none is NaN. Of a key that is given twice the last value counts, as in every common reader (RFC 8259,
-    section 4, leaves it open).
+    section 4, leaves it open). Of several objects or lists, one after the other, it is a list of them; what
+    follows them and is no JSON is left out.
 
     Raises `ReadFailed`: it is not JSON, has too many parts, or is nested deeper than `MAX_JSON_DEPTH`.
     """
@@ -89,6 +94,8 @@ def number_in_text(text: str) -> int | float | None:
     """The number that a text is, in decimal; NaN for a word that says that there is none (`nan`, `inf`).
     None for any other text."""
     text = text.strip()
+    if _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
     if _NUMBER.fullmatch(text):
         return _integer(text) if text.lstrip("+-").isdecimal() else float(text)
     return math.nan if _NO_NUMBER.fullmatch(text) else None
@@ -99,10 +106,13 @@ def _integer(digits: str) -> int | float:
 
 
 def _parse_text(text: str) -> Raw:
+    number = number_in_text(text)
+    if number is not None:
+        return number
     try:
         if len(text) > MAX_REPAIRED_CHARACTERS:
             return msgspec.json.decode(text)
-        return json.loads(_TOKENS.sub(_as_json, text), strict=False, parse_int=_integer)
+        return _parse_values(_TOKENS.sub(_as_json, text))
     except json.JSONDecodeError as error:
         raise _not_json(error.doc, error.pos) from error
     except ValueError as error:
@@ -113,6 +123,26 @@ def _parse_text(text: str) -> Raw:
         raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH) from error
 
 
+_decode_value = json.JSONDecoder(strict=False, parse_int=_integer).raw_decode
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+def _parse_values(text: str) -> Raw:
+    """A value, or several objects and lists, up to what is no JSON."""
+    first, end = _decode_value(text)
+    trees = [first]
+    while (start := _BETWEEN.match(text, end).end()) < len(text):  # type: ignore[union-attr]
+        if not isinstance(first, dict | list):
+            raise json.JSONDecodeError("a second value", text, start)
+        try:
+            tree, end = _decode_value(text, start)
+        except (json.JSONDecodeError, RecursionError):
+            break
+        if isinstance(tree, dict | list):
+            trees.append(tree)
+    return first if len(trees) == 1 else trees
+
+
 def _as_json(token: re.Match[str]) -> str:
     """A token, as JSON has it."""
     text = token[0]
@@ -120,6 +150,8 @@ def _as_json(token: re.Match[str]) -> str:
         return _word_as_json(text)
     if token.lastgroup == "string":
         return _string_as_json(text)
+    if token.lastgroup == "commas":
+        return ":" + _word_as_json(token["figures"])
     return "" if token.lastgroup == "trailing" else ":null"
 
 
