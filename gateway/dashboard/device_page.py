@@ -18,32 +18,40 @@ from gateway.web.part import PartHandlers
 from gateway.web.requests import request_language
 from gateway.words import error_summary
 
-from .device_history import read_history
+from .device_history import ROW_LENGTHS, read_history
 
 PAGE = "device"
-RANGES_HOURS = (1, 6, 24)
+RANGES_HOURS = tuple(ROW_LENGTHS)
 """The first is the default."""
 MAX_NAME_CHARACTERS = 100
 READ_TIMEOUT_S = 10.0
 
 
 class DeviceChoice(msgspec.Struct, frozen=True):
-    """Which device the page shows, and how many hours of its history."""
+    """Which device the page shows, and how many hours of its history: of one `point`, or of all."""
 
     name: str = ""
     hours: int = RANGES_HOURS[0]
+    point: str = ""
 
     @property
     def query(self) -> str:
         """The query of the address."""
-        hours = {"hours": self.hours} if self.hours != RANGES_HOURS[0] else {}
-        return urlencode({"name": self.name, **hours})
+        return self.link()
+
+    def link(self, **other: object) -> str:
+        """The query with some values replaced; only what differs from the default."""
+        default = {"hours": RANGES_HOURS[0], "point": ""}
+        chosen = {"hours": self.hours, "point": self.point, **other}
+        shown = {key: value for key, value in chosen.items() if value != default.get(key)}
+        return urlencode({"name": self.name, **shown})
 
 
 def device_choice(query: Mapping[str, str]) -> DeviceChoice:
     """What the query of an address chooses."""
     hours = {str(each): each for each in RANGES_HOURS}.get(query.get("hours", ""), RANGES_HOURS[0])
-    return DeviceChoice(query.get("name", "")[:MAX_NAME_CHARACTERS], hours)
+    name, point = (query.get(key, "")[:MAX_NAME_CHARACTERS] for key in ("name", "point"))
+    return DeviceChoice(name, hours, point)
 
 
 class DeviceHandlers(PartHandlers):
@@ -62,7 +70,7 @@ class DeviceHandlers(PartHandlers):
         if may_read and "read" in request.query_params:
             message = await self._message(request, choice.name)
         history = await read_history(
-            settings.journal, choice.name, info.interval_s, choice.hours, self._context.clock
+            settings.journal, info, choice.hours, settings.timezone, self._context.clock, choice.point
         )
         return self._context.page_response(
             request, PAGE, "core/device-page.html", info=info, choice=choice, ranges=RANGES_HOURS,

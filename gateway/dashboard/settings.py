@@ -50,6 +50,7 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             kind=device.kind,
             interval_s=device.every,
             units={key: point.unit for key, point in device.points.items()},
+            boolean_points=frozenset(key for key, point in device.points.items() if point.is_boolean),
             is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
             action_roles={

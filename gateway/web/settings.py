@@ -22,6 +22,8 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     """Seconds between readings; the longest silence to expect of a device that pushes."""
     units: dict[str, str] = {}
     """The unit of each point."""
+    boolean_points: frozenset[str] = frozenset()
+    """The points that are known to be true or false."""
     is_safety_device: bool = False
     actions: tuple[str, ...] = ()
     """The actions that the dashboard offers."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from pathlib import Path
+
+import pytest
 
 from gateway.base.clock import SystemClock
-from gateway.dashboard.device_history import DeviceHistory, history_chart, read_history
+from gateway.dashboard.device_history import ROW_LENGTHS, DeviceHistory, read_history
+from gateway.journal import JournalReader
+from gateway.trends import QUARTER_MS, Calendar, TrendBin, trends_file
+from gateway.trends.database import connect
+from gateway.trends.statistics import TrendCursor
+from gateway.web.settings import DeviceInfo
 from tests.gateway.dashboard_fixtures import House
 
 
-def history(house: House, device: str, hours: int = 1) -> DeviceHistory:
+def history(house: House, device: str, hours: int = 1, point: str = "") -> DeviceHistory:
     house.stop()  # All is committed.
     house.start()
-    return asyncio.run(read_history(house.settings.journal, device, 60, hours, SystemClock()))
-
-
-def runs(chart: str) -> int:
-    return chart.count("<path")
+    settings = house.settings
+    info = DeviceInfo(
+        device, {}, "gas", 60, boolean_points=frozenset({"valve"}), units={"lel": "%LEL", "valve": ""}
+    )
+    return asyncio.run(read_history(settings.journal, info, hours, settings.timezone, SystemClock(), point))
 
 
 def test_all_readings_of_the_time_are_found_and_no_others(house: House) -> None:
@@ -31,7 +38,7 @@ def test_all_readings_of_the_time_are_found_and_no_others(house: House) -> None:
     lel, valve = by_point["lel"], by_point["valve"]
     assert (lel.low, lel.high, lel.count) == (1.5, 4.5, 3)
     assert (valve.low, valve.high, valve.count) == (False, True, 3)
-    assert runs(lel.chart) == 2
+    assert len(lel.runs) == 2
     assert found.until - found.since == 3_600_000
     assert {each.point: each.count for each in history(house, "gas", 6).points} == {"lel": 4, "valve": 4}
     assert history(house, "never-heard").points == ()
@@ -42,34 +49,68 @@ def test_a_reading_that_failed_breaks_the_curve(house: House) -> None:
         house.says("gas", ago=ago, lel=1.0)
     house.says("gas", ago=30, error="timeout")
     (lel,) = history(house, "gas").points
-    assert (lel.count, runs(lel.chart)) == (4, 2)
+    assert (lel.count, len(lel.runs)) == (4, 2)
 
 
 def test_a_point_that_some_messages_lack_is_no_gap(house: House) -> None:
     for ago in (50, 30, 10):
         house.says("gas", ago=ago, lel=1.0)
         house.says("gas", ago=ago - 5, valve=True)
-    assert [runs(each.chart) for each in history(house, "gas").points] == [1, 1]
+    assert [len(each.runs) for each in history(house, "gas").points] == [1, 1]
 
 
 def test_without_a_journal_there_is_no_history(house: House) -> None:
     path = house.settings.journal.with_name("none.db")
-    found = asyncio.run(read_history(path, "gas", 60, 1, SystemClock()))
+    info = DeviceInfo("gas", {}, "gas", 60)
+    found = asyncio.run(read_history(path, info, 1, "Asia/Shanghai", SystemClock()))
     assert found.points == ()
 
 
-def test_a_year_of_readings_is_one_picture_with_its_extremes() -> None:
-    minutes = 35_040
-    readings = [(n * 900_000, 1000.0 if n == 17_000 else float(n % 7)) for n in range(minutes)]
-    chart = history_chart(readings, 0, minutes * 900_000, 3_600_000)
-    assert runs(chart) == 1
-    assert len(chart) < 30_000
-    heights = [float(y) for y in re.findall(r"V([\d.]+)", chart)]
-    assert (min(heights), max(heights)) == (8.0, 88.0)
+def test_what_the_journal_no_longer_has_comes_from_the_statistics(house: House) -> None:
+    """And what came after them from the journal; nothing twice, and what was not known is a gap."""
+    now = house.now().wall_ms
+    quarter = now // QUARTER_MS
+    known = [
+        n for n in range(quarter - 30_000, quarter - 4) if not quarter - 20_000 <= n < quarter - 10_000
+    ]
+    bins = {
+        ("gas", "lel", n): TrendBin(1.0, 90.0 if n == known[7] else 2.0, 1.5, 180, 900_000) for n in known
+    }
+    valve = {("gas", "valve", n): TrendBin(0.0, 1.0, 0.25, 180, 900_000) for n in known[-200:]}
+    house.says("gas", ago=30, lel=3.0)
+    house.stop()
+    house.start()
+    epoch = asyncio.run(epoch_of(house.settings.journal))
+    database = connect(trends_file(house.settings.journal))
+    until = (quarter - 4) * QUARTER_MS
+    database.apply(bins | valve, {}, epoch, TrendCursor(0, until, 0), Calendar(house.settings.timezone))
+    database.close()
+    year = {each.point: each for each in history(house, "gas", 366 * 24).points}
+    lel = year["lel"]
+    assert (lel.low, lel.high, lel.count) == (1.0, 90.0, 180 * len(known) + 1)
+    assert lel.mean == pytest.approx(1.5, abs=0.01)
+    assert len(lel.runs) == 3
+    assert len(lel.rows) <= 54
+    assert sum(row.readings for row in lel.rows) == lel.count
+    assert sum(len(run) for run in lel.runs) <= 490
+    assert (year["valve"].is_boolean, year["valve"].low, year["valve"].high) == (True, False, True)
+    day = {each.point: each for each in history(house, "gas", 24).points}["lel"]
+    assert day.count == 180 * 92 + 1
+    assert [each.point for each in history(house, "gas", 366 * 24, "valve").points] == ["valve"]
 
 
-def test_an_even_curve_is_in_the_middle_and_steps_are_steps() -> None:
-    assert "48.0" in history_chart([(0, 3.0), (50, 3.0)], 0, 100, 60)
-    chart = history_chart([(0, 0.0), (50, 1.0)], 0, 100, 60, holds=True)
-    assert "H240V8.0" in chart
-    assert history_chart([], 0, 0, 60).count("<path") == 0
+async def epoch_of(journal: Path) -> str:
+    async with JournalReader.open(journal) as reader:
+        return await reader.read_meta("epoch")
+
+
+@pytest.mark.parametrize("hours", ROW_LENGTHS)
+def test_the_rows_of_a_table_are_few_and_on_round_times(house: House, hours: int) -> None:
+    for ago in range(0, 3000, 300):
+        house.says("gas", ago=ago, lel=float(ago))
+    (lel,) = history(house, "gas", hours).points
+    assert 1 <= len(lel.rows) <= 13
+    assert sum(row.readings for row in lel.rows) == 10
+    assert max(row.high for row in lel.rows) == 2700.0
+    assert all(lel.span_text(row) for row in lel.rows)
+    assert "2700" in lel.chart("x", "%LEL", "", "")

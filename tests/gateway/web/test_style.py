@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 STYLE = files("gateway.web").joinpath("static/style.css").read_text("utf-8")
-CHARTS = files("gateway.capabilities.visitors").joinpath("static/visitors.css").read_text("utf-8")
+CHARTS = files("gateway.web").joinpath("static/charts.css").read_text("utf-8")
 TOKENS, MORE_CONTRAST = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[:2]
 COLOURS = re.compile(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);")
 LIGHT, DARK = ({name: pair[number] for name, *pair in COLOURS.findall(TOKENS)} for number in range(2))

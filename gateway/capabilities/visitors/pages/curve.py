@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import msgspec
 
@@ -16,6 +15,8 @@ from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed
 from gateway.capabilities.visitors.statistics.results import Bar, CentreLayout, period_containing
 from gateway.model import Stamp
+from gateway.web.charts import Mark, Reading, svg_text, time_chart
+from gateway.web.templating import Markup
 
 from .settings import VisitorsSettings
 
@@ -34,8 +35,6 @@ class Curve(msgspec.Struct, frozen=True):
     until: int
     inside: tuple[int | None, ...]
 
-    HEIGHT: ClassVar = 100
-
     @property
     def peak(self) -> tuple[int, str] | None:
         """The most people that were inside, and the local time; None if nobody was."""
@@ -45,44 +44,27 @@ class Curve(msgspec.Struct, frozen=True):
         minutes = self.since * 60 + (self.inside.index(most) + 1) * 60 // QUARTERS_PER_HOUR
         return most, f"{minutes // 60}:{minutes % 60:02}"
 
-    @property
-    def width(self) -> int:
-        """Of the drawing: one for each quarter."""
-        return (self.until - self.since) * QUARTERS_PER_HOUR
-
-    @property
-    def hours(self) -> range:
-        """Those of the day that it shows."""
-        return range(self.since, self.until)
-
-    @property
-    def label_step(self) -> int:
-        """Every so many hours are written below it."""
-        return max(1, round((self.until - self.since) / LABELS))
-
-    @property
-    def line(self) -> str:
-        """The path of the curve; a gap where nobody knows."""
-        return " ".join("M" + "L".join(f"{x} {y}" for x, y in run) for run in self._runs())
-
-    @property
-    def area(self) -> str:
-        """The path of what is below the curve."""
-        return " ".join(
-            f"M{run[0][0]} {self.HEIGHT}L" + "L".join(f"{x} {y}" for x, y in run) + f"V{self.HEIGHT}Z"
-            for run in self._runs()
+    def chart(self, title: str) -> Markup:
+        """The curve, with the hours of the day; a gap where nobody knows."""
+        since, until = (hour * QUARTERS_PER_HOUR for hour in (self.since, self.until))
+        step = max(1, round((self.until - self.since) / LABELS))
+        marks = [
+            Mark(hour * QUARTERS_PER_HOUR, f"{hour}:00") for hour in range(self.since, self.until, step)
+        ]
+        return svg_text(
+            time_chart(
+                title, self._runs(), since, until, marks=marks, holds=True, from_zero=True, whole=True
+            )
         )
 
-    def _runs(self) -> Iterator[list[tuple[int, int]]]:
-        """The points of each part without a gap; a quarter is as wide as high is its last count."""
-        top = max(filter(None, self.inside), default=0) or 1
-        run: list[tuple[int, int]] = []
-        for number, inside in enumerate((*self.inside, None)):
+    def _runs(self) -> Iterator[list[Reading]]:
+        """The readings of each part without a gap; each quarter's holds until its end."""
+        run: list[Reading] = []
+        for number, inside in enumerate((*self.inside, None), self.since * QUARTERS_PER_HOUR):
             if inside is not None:
-                height = round(self.HEIGHT * (1 - inside / top))
-                run += [(number, height), (number + 1, height)]
+                run.append(Reading(number, inside, inside, inside))
             elif run:
-                yield run
+                yield [*run, run[-1]._replace(at=number)]
                 run = []
 
 

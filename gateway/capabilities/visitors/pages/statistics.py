@@ -41,8 +41,8 @@ from gateway.capabilities.visitors.statistics.results import (
     parse_day,
     period_containing,
 )
-from gateway.capabilities.visitors.statistics.svg import svg_text
 from gateway.model import ConfigError
+from gateway.web.charts import svg_text
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import request_language
 from gateway.web.settings import title_in

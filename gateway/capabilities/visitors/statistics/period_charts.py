@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from xml.etree.ElementTree import Element
 
+from gateway.web.charts import Column, Mark, Reading, column_chart, heat_map, time_chart
+
 from .formatting import Formatter
 from .results import Analysis, Bar
-from .svg import Column, column_chart, heat_map, step_chart
 
 
 def visits_chart(analysis: Analysis, formatter: Formatter) -> Element:
@@ -59,7 +60,7 @@ def hour_heat_map(analysis: Analysis, formatter: Formatter) -> Element:
             if mean is None:
                 line.append(None)
                 continue
-            mean_text = f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
+            mean_text = f"{mean:.1f}" if 0 < mean < 10 else f"{mean:.0f}"
             tooltip = formatter.text(
                 "heat-cell", weekday=weekday, hour=f"{hour}:00", mean=mean_text, days=days
             )
@@ -74,12 +75,20 @@ def occupancy_chart(analysis: Analysis, formatter: Formatter) -> Element:
     levels = analysis.levels
     if analysis.period.unit == "day" and analysis.bars:
         first, last = analysis.bars[0].slot.since, analysis.bars[-1].slot.until
-        points = [((level.at - first) / (last - first), float(level.inside)) for level in levels]
-        if levels:
-            points.append(((min(analysis.now, last) - first) / (last - first), float(levels[-1].inside)))
-        marks = [bar.slot for bar in analysis.bars][::3]
-        labels = [((slot.since - first) / (last - first), f"{slot.local:%H:%M}") for slot in marks]
-        return step_chart(formatter.text("inside"), points, labels)
+        run = [Reading(level.at, level.inside, level.inside, level.inside) for level in levels]
+        if run:
+            run.append(run[-1]._replace(at=min(analysis.now, last)))
+        marks = [Mark(bar.slot.since, f"{bar.slot.local:%H:%M}") for bar in analysis.bars][::3]
+        return time_chart(
+            formatter.text("inside"),
+            [run],
+            first,
+            last,
+            marks=marks,
+            holds=True,
+            from_zero=True,
+            whole=True,
+        )
     zone = formatter.zone
     days = [datetime.fromtimestamp(level.at - 1, zone) for level in levels]
     return column_chart(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from gateway.web.charts import svg_text
 from gateway.web.spreadsheet import Cell, ReportTable
-from gateway.web.templating import environment
+from gateway.web.templating import KIT_FOLDER, environment
 
 from . import period_charts
 from .formatting import Formatter, cell_text
 from .results import Analysis
-from .svg import svg_text
 
 FOLDER = Path(__file__).parents[1]
-STYLESHEET = (FOLDER / "templates" / "report.css").read_text("utf-8")
+STYLESHEET = "".join(
+    file.read_text("utf-8")
+    for file in (FOLDER / "templates" / "report.css", KIT_FOLDER / "static" / "charts.css")
+)
 
 MAX_LISTED_DAYS, MIN_DRIFT_SHARE, MIN_DEVIATION_MINUTES = 62, 0.05, 15
 """Up to so many days are listed in full. Of a longer list only days are shown whose drift (share of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -43,9 +44,11 @@ def test_the_curve_is_that_of_the_opening_hours_until_now() -> None:
     assert (curve.since, curve.until) == (9, 18)
     assert curve.inside == (0,) * 4 + (12,) * 4 + (20, 20, 15, 15)
     assert curve.peak == (20, "11:15")
-    assert curve.line.startswith("M0 100L1 100L")
-    assert curve.line.endswith("L12 25")
-    assert (curve.width, curve.label_step) == (36, 2)
+    chart = curve.chart("x")
+    assert re.findall(r">(\d+:00)<", chart) == ["9:00", "11:00", "13:00", "15:00", "17:00"]
+    assert 'd="M0 100.0' in chart
+    # 160 of 480 columns: three of nine hours have passed.
+    assert 'H160V25.0h.1"' in chart
 
 
 def test_who_comes_before_the_opening_is_on_the_curve_too() -> None:
@@ -57,21 +60,23 @@ def test_a_day_on_which_nothing_was_to_be_counted_has_no_curve() -> None:
     """Not that of an empty centre: the gateway was not there."""
     nothing = [msgspec.structs.replace(bar, count=Count(0, 0, 0, None)) for bar in quarters(48, {})]
     curve = curve_of(nothing, OPEN)
-    assert (curve.inside, curve.line, curve.peak) == ((), "", None)
+    assert (curve.inside, curve.peak) == ((), None)
+    assert "<path" not in curve.chart("x")
     assert (curve.since, curve.until) == (9, 18)
 
 
 def test_what_was_not_counted_is_a_gap() -> None:
     curve = curve_of(quarters(48, {36: 4}, range(40, 44)), OPEN)
     assert curve.inside == (4,) * 4 + (None,) * 4 + (4,) * 4
-    assert curve.line.count("M") == curve.area.count("M") == curve.area.count("Z") == 2
-    assert "L4 0 M8 0L" in curve.line
+    chart = curve.chart("x")
+    assert (chart.count('class="curve"'), chart.count('class="area"')) == (2, 2)
+    assert re.findall(r"H([\d.]+)V0.0h.1", chart) == ["53.3", "160"]
 
 
 def test_a_day_without_anybody_has_no_peak() -> None:
     curve = curve_of(quarters(40, {}), CentreLayout("Asia/Shanghai"))
     assert (curve.since, curve.until, curve.peak) == (8, 22, None)
-    assert Curve(8, 22, ()).line == ""
+    assert "<path" not in Curve(8, 22, ()).chart("x")
 
 
 async def test_there_is_no_curve_without_statistics(tmp_path: Path) -> None:
