@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.model import Role
+
 from .fields import Table
 
 Path = tuple[str, ...]
@@ -45,6 +47,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What applies while the value is not in the file."""
     choices: Mapping[str, Mapping[str, str]] = {}
     """Names with their titles by language."""
+    about: str = ""
+    """The point, or the key of an address, that it is about; it is named before the label."""
 
 
 class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,8 @@ class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
     title: Mapping[str, str] = {}
     """Of the thing, by language."""
     settings: tuple[Setting, ...]
+    role: Role = Role.MANAGER
+    """The least role that may change it."""
     removable: bool = False
     """Whether the thing itself may be removed."""
     test_call: str = ""
@@ -74,6 +80,8 @@ class SettingSection(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """In the table `settings` of the words."""
     groups: tuple[SettingGroup, ...]
+    role: Role = Role.MANAGER
+    """The least role that sees it."""
     new: SettingGroup | None = None
     """For a further thing, whose name is to be added to the path."""
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.model import Device
+from gateway.model import Device, Replacement
 from gateway.model.hours import WeeklyHours
 
 from .options import (
@@ -50,6 +50,32 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Identifies this configuration: see `configuration_digest`."""
         return configuration_digest(self.sources)
+
+
+def address_text(address: Any) -> str:
+    """The keys of a device's address that are one word or number. Secrets are in files, which are left
+    out."""
+    keys = msgspec.to_builtins(address, enc_hook=str)
+    return ", ".join(
+        f"{key} = {value}"
+        for key, value in keys.items()
+        if isinstance(value, str | int) and not isinstance(value, bool) and not key.endswith("_file")
+    )
+
+
+def replacements_between(old: Site, new: Site) -> tuple[Replacement, ...]:
+    """The devices in whose place another of the same model is. A serial number that was unknown before is
+    no other device."""
+    found = []
+    for name, device in new.devices.items():
+        before = old.devices.get(name)
+        if before is None or before.profile != device.profile:
+            continue
+        addresses = address_text(before.address), address_text(device.address)
+        other_serial = before.serial and before.serial != device.serial
+        if other_serial or before.bus != device.bus or before.address != device.address:
+            found.append(Replacement(name, *addresses, before.serial, device.serial))
+    return tuple(found)
 
 
 def configuration_digest(sources: Mapping[str, str]) -> str:

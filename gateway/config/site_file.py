@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Checks, ConfigError, Device
+from gateway.model import Calibration, Checks, ConfigError, Device
 from gateway.model.hours import WeeklyHours
 from gateway.wire.broker import BrokerOptions, with_default_client_id
 
@@ -79,9 +79,12 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     title: str | dict[str, str] = ""
     room: str | dict[str, str] = ""
     every: float | None = None
+    serial: str = ""
+    calibrate: dict[str, Calibration] = {}
 
     CHECKS: ClassVar[Checks] = {
-        "every": (lambda seconds: seconds is None or 0.05 <= seconds <= 86_400, "every-range")
+        "serial": (lambda text: len(text) <= 64 and text.isprintable(), "serial-form"),
+        "every": (lambda seconds: seconds is None or 0.05 <= seconds <= 86_400, "every-range"),
     }
 
 
@@ -297,7 +300,9 @@ class _SiteReader(TomlReader):
                 profile=keys.profile,
                 bus=keys.bus,
                 address=address,
-                points=profile.points,
+                points=self._calibrated(profile, keys.calibrate, (*path, "calibrate")),
+                calibrations=keys.calibrate,
+                serial=keys.serial.strip(),
                 every=keys.every or bus.driver.silence_s or DEFAULT_POLL_S,
                 actions=profile.actions,
                 retained=profile.retained,
@@ -309,6 +314,25 @@ class _SiteReader(TomlReader):
                 self.add_mistake(path, error.key, 0, **error.facts)
             devices[name] = device
         return devices
+
+    def _calibrated(
+        self, profile: Profile, calibrations: Mapping[str, Calibration], path: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The points of a profile as a site has calibrated them; reports what may not be."""
+        points = dict(profile.points)
+        for name, calibration in calibrations.items():
+            where = (*path, name)
+            point = profile.points.get(name)
+            if point is None:
+                self.add_mistake(where, "point-unknown", point=name, known=", ".join(profile.points))
+            elif not point.calibration_limit:
+                self.add_mistake(where, "calibration-none", point=name)
+            elif not point.admits(calibration):
+                most = f"{point.calibration_limit:g} {point.unit}".rstrip()
+                self.add_mistake(where, "calibration-far", point=name, most=most)
+            else:
+                points[name] = point.calibrated(calibration)
+        return points
 
     def _read_address(
         self, of_driver: Profile | BusSpec | None, table: Table, path: tuple[str, ...]

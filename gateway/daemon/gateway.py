@@ -19,6 +19,7 @@ from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities, load_declared
+from gateway.config.site import replacements_between
 from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal, JournalFailed
@@ -33,6 +34,7 @@ from gateway.model import (
     Lane,
     LinkDown,
     Outcome,
+    Replacement,
     Revision,
     Rows,
     Sample,
@@ -369,10 +371,10 @@ class Gateway:
         self.site, before = site, self.site
         for device in before.devices.keys() - site.devices.keys():
             self.journal.latest_samples.pop(device, None)
-        await self._adopt(revision)
+        await self._adopt(revision, replacements_between(before, site))
         self._components.start_missing(composition)
 
-    async def _adopt(self, revision: Revision) -> None:
+    async def _adopt(self, revision: Revision, replacements: tuple[Replacement, ...] = ()) -> None:
         present = {
             *self.site.devices,
             GATEWAY_DEVICE,
@@ -380,7 +382,7 @@ class Gateway:
         }
         if self.site.uplink:
             present.add(Uplink.name)
-        adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(present))
+        adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(present), replacements)
         await self.engine.adopt(services_of(self.site), adopted)
 
     async def _reload_on_signal(self, requested: asyncio.Event) -> None:

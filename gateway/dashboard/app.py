@@ -162,6 +162,7 @@ class Dashboard:
 
     def __init__(self, settings: Settings, parts: Sequence[Part], access: Access, clock: Clock) -> None:
         self._settings = settings
+        self.parts = parts
         self.access = access
         self.clock = clock
         self.follower = Follower(settings, parts, clock)

@@ -13,9 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.base import control
-from gateway.model import GatewayError, Role
+from gateway.model import Calibration, GatewayError, Role
+from gateway.trends import number_of
 from gateway.web.part import PartHandlers
 from gateway.web.requests import request_language
+from gateway.web.settings import DeviceInfo
+from gateway.web.view import DeviceRow
 from gateway.words import error_summary
 
 from .device_history import ROW_LENGTHS, read_history
@@ -54,6 +57,28 @@ def device_choice(query: Mapping[str, str]) -> DeviceChoice:
     return DeviceChoice(name, hours, point)
 
 
+class Correction(msgspec.Struct, frozen=True):
+    """A point that may be calibrated: what it measures now, and what that is corrected to; None: not
+    known."""
+
+    point: str
+    unit: str
+    calibration: Calibration
+    measured: float | None
+    corrected: float | None
+
+
+def corrections_of(info: DeviceInfo, row: DeviceRow | None) -> list[Correction]:
+    """The points of a device that may be calibrated."""
+    values = {shown.point: number_of(shown.value) for shown in row.values} if row else {}
+    found = []
+    for point, calibration in info.calibrations.items():
+        corrected = values.get(point)
+        measured = None if corrected is None else calibration.measured(corrected)
+        found.append(Correction(point, info.units.get(point, ""), calibration, measured, corrected))
+    return found
+
+
 class DeviceHandlers(PartHandlers):
     """`/device?name=…`; with `read` in the query it also asks the daemon for the last message."""
 
@@ -72,9 +97,19 @@ class DeviceHandlers(PartHandlers):
         history = await read_history(
             settings.journal, info, choice.hours, settings.timezone, self._context.clock, choice.point
         )
+        lang, role = request_language(request), request.state.role
+        found = {
+            part.name: await part.device_found(self._context, info, lang)
+            for part in self._context.parts
+            if part.device_found
+        }
+        row = next((row for row in self._context.view.devices if row.name == info.name), None)
         return self._context.page_response(
             request, PAGE, "core/device-page.html", info=info, choice=choice, ranges=RANGES_HOURS,
-            history=history, may_read=may_read, message=message,
+            history=history, may_read=may_read, message=message, found_by_part=found,
+            corrections=corrections_of(info, row),
+            may_calibrate=role.includes(info.calibration_role),
+            may_replace=role.includes(Role.INSTALLER),
         )  # fmt: skip
 
     async def _message(self, request: Request, device: str) -> dict[str, Any]:

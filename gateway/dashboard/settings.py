@@ -5,12 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from gateway.config import Site
 from gateway.config.adoption import load_adopted, load_sources
+from gateway.config.site import address_text
+from gateway.model import Calibration
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.words import LANGUAGES
 
@@ -51,6 +52,13 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             interval_s=device.every,
             units={key: point.unit for key, point in device.points.items()},
             boolean_points=frozenset(key for key, point in device.points.items() if point.is_boolean),
+            calibrations={
+                key: device.calibrations.get(key, Calibration())
+                for key, point in device.points.items()
+                if point.calibration_limit
+            },
+            calibration_role=device.calibration_role,
+            serial=device.serial,
             is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
             action_roles={
@@ -59,22 +67,12 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             },
             bus=device.bus,
             room=device.room,
-            address=_address_text(device.address),
+            address=address_text(device.address),
             profile=device.profile,
             is_verified=models[device.profile].get("verified", False),
             **{key: models[device.profile][key] for key in ("maker", "model", "source")},
         )
         for device in site.devices.values()
-    )
-
-
-def _address_text(address: Any) -> str:
-    """The keys of an address that are one word or number. Secrets are in files, which are left out."""
-    keys = msgspec.to_builtins(address, enc_hook=str)
-    return ", ".join(
-        f"{key} = {value}"
-        for key, value in keys.items()
-        if isinstance(value, str | int) and not isinstance(value, bool) and not key.endswith("_file")
     )
 
 

@@ -60,9 +60,13 @@ class AdoptedSite(msgspec.Struct, frozen=True):
         """Whether it is in its file, or may be added: a thing with a name is the installer's to add."""
         return len(group.path) < 2 or value_at(self.data(group), group.path) is not None
 
-    def shown_sections(self) -> list[SettingSection]:
-        """Those with anything to change."""
-        return [each for each in self._sections if each.new or any(map(self.has, each.groups))]
+    def shown_sections(self, role: Role) -> list[SettingSection]:
+        """Those with anything to change for a role."""
+        return [
+            each
+            for each in self._sections
+            if role.includes(each.role) and (each.new or any(map(self.has, each.groups)))
+        ]
 
     def section(self, name: str) -> SettingSection | None:
         return next((section for section in self._sections if section.name == name), None)
@@ -88,6 +92,8 @@ class SettingsHandlers(PartHandlers):
         section = adopted.section(request.path_params["section"]) if adopted else None
         if adopted is None or section is None:
             raise HTTPException(404)
+        if not request.state.role.includes(section.role):
+            raise HTTPException(403)
         if request.method == "POST":
             return await self._change(request, adopted, section)
         return self._section_response(request, adopted, section)
@@ -98,6 +104,8 @@ class SettingsHandlers(PartHandlers):
         group = section.new if "name" in form else section.group(shown)
         if group is None or group.id != shown:
             raise HTTPException(400)
+        if not request.state.role.includes(group.role):
+            raise HTTPException(403)
         if "name" in form:
             name = form["name"].strip().lower()
             group = msgspec.structs.replace(group, path=(*group.path, name))
@@ -239,7 +247,8 @@ class SettingsHandlers(PartHandlers):
         """The forms of a section. `at`: the group to which the rest belongs: what was entered, what is
         wrong, or how a test went."""
         words = request.query_params.get("q", "").strip().lower()
-        groups = [group for group in section.groups if adopted.has(group)]
+        role: Role = request.state.role
+        groups = [group for group in section.groups if adopted.has(group) and role.includes(group.role)]
         found = [group for group in groups if not words or words in _searched(group)]
         forms = [
             (group, form if form and group.id == at else field_values(group, adopted.data(group)))
@@ -263,7 +272,7 @@ class SettingsHandlers(PartHandlers):
         return self._context.page_response(
             request, PAGE, f"core/{template}", status,
             adopted=adopted, done=query.get("done", ""), unchanged="unchanged" in query,
-            sections=adopted.shown_sections() if adopted else (), **facts,
+            sections=adopted.shown_sections(request.state.role) if adopted else (), **facts,
         )  # fmt: skip
 
     async def _adopted(self) -> AdoptedSite | None:

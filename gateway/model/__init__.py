@@ -9,6 +9,7 @@ from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import (
     FAILURES_UNTIL_OFFLINE,
     Action,
+    Calibration,
     Device,
     ListenerAction,
     Point,
@@ -24,6 +25,7 @@ from gateway.model.sentence import Sentence, cause_of, duration, sentence
 from gateway.model.service import (
     ConfigurationAdopted,
     Message,
+    Replacement,
     Revision,
     Row,
     RowChanges,
@@ -47,6 +49,7 @@ __all__ = [
     "Argument",
     "Arrival",
     "Bus",
+    "Calibration",
     "Checks",
     "Clock",
     "ClockQuality",
@@ -75,6 +78,7 @@ __all__ = [
     "Raw",
     "ReadFailed",
     "Record",
+    "Replacement",
     "Revision",
     "Role",
     "Row",

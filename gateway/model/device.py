@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from gateway.model.alarm import AlarmSpec, Hazard
+from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard
 from gateway.model.checks import Checks
 from gateway.model.role import Role
 from gateway.model.sample import Value
@@ -18,6 +18,26 @@ FAILURES_UNTIL_OFFLINE = 3
 def stale_after_s(interval_s: float) -> float:
     """The age at which a reading is stale, of a device that reports so often."""
     return FAILURES_UNTIL_OFFLINE * interval_s + 5
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The correction of one point of one device: what it measures, times `scale`, plus `offset` in its
+    unit."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def corrected(self, measured: float) -> float:
+        """The corrected value."""
+        return measured * self.scale + self.offset
+
+    def measured(self, corrected: float) -> float:
+        """What was measured, from the corrected value."""
+        return (corrected - self.offset) / self.scale
+
+
+CALIBRATED_SHARE = 0.025
+"""By which part of its range a calibration may change a value, where the profile says nothing else."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +70,16 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """A reading without it is complete."""
     wraps: int = 1 << 32
     """Of a running total: the count at which it restarts from zero."""
+    calibration: float | None = None
+    """By how much a calibration may change the value, in its unit; 0: not at all. None: by
+    `CALIBRATED_SHARE` of the range from `min` to `max`, if both are given."""
 
     CHECKS: ClassVar[Checks] = {
         "scale": (lambda scale: scale != 0, "scale-zero"),
         "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
         "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
         "wraps": (lambda count: count > 1, "wraps-range"),
+        "calibration": (lambda change: change is None or change >= 0, "positive"),
         "alarm": (
             lambda spec: spec is None or not spec.while_open or spec.hazard is Hazard.TAMPER,
             "alarm-always",
@@ -74,6 +98,32 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         tests = (self.bit, self.equals, self.true_above, self.true_below)
         of_words = bool(self.words) and all(isinstance(value, bool) for value in self.words.values())
         return of_words or any(test is not None for test in tests)
+
+    @property
+    def calibration_limit(self) -> float:
+        """By how much a calibration may change the value anywhere in its range; 0 of a point that may not
+        be calibrated: what is true or false, a word, or has no range."""
+        if self.is_boolean or self.words or self.min is None or self.max is None:
+            return 0.0
+        return (self.max - self.min) * CALIBRATED_SHARE if self.calibration is None else self.calibration
+
+    def admits(self, calibration: Calibration) -> bool:
+        """Whether a calibration stays within the limit."""
+        ends = (end for end in (self.min, self.max) if end is not None)
+        limit = self.calibration_limit * (1 + 1e-9)
+        return calibration.scale > 0 and all(abs(calibration.corrected(end) - end) <= limit for end in ends)
+
+    def calibrated(self, calibration: Calibration) -> Self:
+        """The point with corrected values. What is possible is still judged by what was measured: a
+        reading at the end of the range is not left out."""
+        low, high = (None if end is None else calibration.corrected(end) for end in (self.min, self.max))
+        return msgspec.structs.replace(
+            self,
+            scale=self.scale * calibration.scale,
+            offset=self.offset * calibration.scale + calibration.offset,
+            min=low,
+            max=high,
+        )
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +160,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     address: Any
     """The driver's `Address`: unit id, board number, topic …"""
     points: dict[str, Any]
-    """The driver's points, each a `Point`."""
+    """The driver's points, each a `Point`, as they are calibrated."""
+    calibrations: dict[str, Calibration] = {}
+    """By point."""
+    serial: str = ""
+    """The serial number of the device that is there now."""
     every: float
     """Seconds between polls; for a device that pushes, the longest silence to expect."""
     retained: Literal["", "state"] = ""
@@ -122,6 +176,13 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     def is_safety_device(self) -> bool:
         """Whether one of its points is an alarm: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
+
+    @property
+    def calibration_role(self) -> Role:
+        """The least role that may calibrate it: the installer, where lives depend on one of its points."""
+        alarms = (point.alarm for point in self.points.values())
+        vital = any(alarm and alarm.hazard in LATCHING_HAZARDS for alarm in alarms)
+        return Role.INSTALLER if vital else Role.MANAGER
 
     def confirm_timeout_s(self, action: str) -> float:
         """Seconds that a device which pushes has to confirm the action."""

@@ -40,6 +40,17 @@ class Revision(msgspec.Struct, frozen=True):
     """Who changed it on the dashboard."""
 
 
+class Replacement(msgspec.Struct, frozen=True):
+    """Another device of the same model in the place of one: its address and its serial number, before and
+    now."""
+
+    device: str
+    address_before: str
+    address: str
+    serial_before: str
+    serial: str
+
+
 class ConfigurationAdopted(msgspec.Struct, frozen=True):
     """The configuration that applies from now on, with the names of its devices, the gateway and its uplink
     included."""
@@ -47,6 +58,7 @@ class ConfigurationAdopted(msgspec.Struct, frozen=True):
     revision: Revision
     at: Stamp
     device_names: frozenset[str]
+    replacements: tuple[Replacement, ...] = ()
 
 
 Message = Sample | Command | Outcome | Tick | Fact | ConfigurationAdopted

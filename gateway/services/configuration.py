@@ -1,4 +1,4 @@
-"""Configuration: one fact for each revision that was adopted."""
+"""Configuration: one fact for each revision that was adopted, and for each device that it replaces."""
 
 from __future__ import annotations
 
@@ -34,7 +34,15 @@ class Configuration(Service):
         body = msgspec.structs.asdict(revision)
         del body["at"]
         fact = Fact(Lane.EVENT, GATEWAY_DEVICE, "config", revision.at, body, durable=True)
-        return {**changes, str(revision.number): revision}, [fact]
+        by = revision.person or revision.by
+        replaced = (
+            Fact(
+                Lane.EVENT, each.device, "device-replaced", revision.at,
+                {**msgspec.structs.asdict(each), "by": by}, durable=True,
+            )
+            for each in message.replacements
+        )  # fmt: skip
+        return {**changes, str(revision.number): revision}, [fact, *replaced]
 
 
 def newest_revision(rows: Rows) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import Fact, Message, RowChanges, Rows, Sample, Service
+from gateway.model import ConfigurationAdopted, Fact, Message, RowChanges, Rows, Sample, Service
 
 
 class DriverStateRow(msgspec.Struct, frozen=True):
@@ -26,6 +26,9 @@ class DriverState(Service):
     durable = True
 
     def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        if isinstance(message, ConfigurationAdopted):
+            # What was known of one device is wrong of another in its place.
+            return {each.device: None for each in message.replacements if each.device in rows}, []
         if not isinstance(message, Sample) or message.driver_state is None:
             return {}, []
         row = DriverStateRow(message.driver_state)

@@ -101,6 +101,7 @@ class Pages:
             "statuses": self._template_slots("status"),
             "device_states": self._template_slots("device_state"),
             "device_actions": self._template_slots("device_actions"),
+            "device_pages": self._template_slots("device_page"),
         }
 
     def __contains__(self, name: object) -> bool:

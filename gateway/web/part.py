@@ -7,7 +7,7 @@ part's own view, and `view`, that of all pages.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -115,6 +115,11 @@ class PageContext(Protocol):
     @property
     def view(self) -> View:
         """The current view."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[PagePart[Any, Any]]:
+        """What the dashboard consists of."""
         ...
 
     @property
@@ -234,6 +239,10 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     only when that has changed."""
     device_actions: str = ""
     """A template beside a device's buttons; as `device_state`."""
+    device_page: str = ""
+    """A template on the page of a device, with what `device_found` has found as `found`."""
+    device_found: Callable[[PageContext, DeviceInfo, str], Awaitable[Any]] | None = None
+    """Reads what a device's page shows of it, beyond the view; the last argument is the language."""
     scripts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     """Files in `static/` that every page loads."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Role
+from gateway.model import Calibration, Role
 
 
 class DeviceInfo(msgspec.Struct, frozen=True):
@@ -24,6 +24,11 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     """The unit of each point."""
     boolean_points: frozenset[str] = frozenset()
     """The points that are known to be true or false."""
+    calibrations: Mapping[str, Calibration] = {}
+    """By point; of those that may be calibrated, what applies now."""
+    calibration_role: Role = Role.INSTALLER
+    """The least role that may change them."""
+    serial: str = ""
     is_safety_device: bool = False
     actions: tuple[str, ...] = ()
     """The actions that the dashboard offers."""

@@ -60,7 +60,7 @@ def top_of(page: Page, selector: str) -> float:
 def test_the_overview_answers_what_a_manager_asks(house: House, page: Page) -> None:
     assert "没有报警" in page.text("#alarms")
     assert "31" in page.text(".inside .number")
-    assert page.driver.find_element(By.CSS_SELECTOR, ".inside .curve .line").is_displayed()
+    assert page.driver.find_element(By.CSS_SELECTOR, ".inside .chart .curve").is_displayed()
     states = [
         each.get_attribute("class") for each in page.driver.find_elements(By.CSS_SELECTOR, ".bays li")
     ]

@@ -18,7 +18,7 @@ from gateway.config import load_site
 from gateway.config.adoption import load_adopted
 from gateway.dashboard import settings_of
 from gateway.dashboard.site_settings import changed_lines
-from gateway.model import Hazard, Role
+from gateway.model import Hazard, Lane, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
 from tests.gateway.daemon.test_reload_live import House
@@ -47,6 +47,15 @@ phone = "+8613800138000"
 [roster.day]
 contacts = ["wang"]
 mon-sun = "00:00-24:00"
+"""
+
+
+FRIDGE = """
+[device.fridge]
+profile = "fridge/generic-xy-md02"
+bus = "a"
+unit = 2
+title = "冰箱"
 """
 
 
@@ -188,6 +197,56 @@ def test_a_contact_comes_and_goes(centre: Centre) -> None:
     assert centre.post("/settings/contacts", digest=centre.digest, **gone)[0] == 303
     assert "li" not in tomllib.loads(centre.text())["contact"]
     assert "# 东门边上\n[device.smoke]" in centre.text()
+
+
+def test_a_calibration_is_checked_shown_and_undone(centre: Centre) -> None:
+    fridge = centre.text() + FRIDGE
+    centre.house.file.write_text(fridge, "utf-8")
+    centre.reload()
+    page = centre.get("/settings/calibration?q=fridge")[1]
+    assert "温度 · 修正值" in page
+    fields = {"group": "device.fridge", "v0": "-0.6"}
+    status, _, page = centre.post("/settings/calibration", **fields)
+    assert status == 200
+    assert "+ offset = -0.6" in page
+    assert centre.post("/settings/calibration", digest=centre.digest, **fields)[0] == 303
+    assert tomllib.loads(centre.text())["device"]["fridge"]["calibrate"] == {
+        "temperature": {"offset": -0.6}
+    }
+    for wrong in ({"v0": "9"}, {"v0": "2.4", "v1": "1.04"}, {"v0": "x"}):
+        assert (
+            centre.post("/settings/calibration", group="device.fridge", digest=centre.digest, **wrong)[0]
+            == 422
+        )
+    assert centre.post("/settings/calibration", digest=centre.digest, group="device.fridge")[0] == 303
+    assert "offset" not in centre.text()
+
+
+def test_a_device_is_replaced_by_installers_alone_and_that_is_recorded(centre: Centre) -> None:
+    fields = {"group": "device.smoke", "v0": "SN-77", "v1": "9"}
+    status, _, page = centre.post("/settings/replacement", **fields)
+    assert status == 200
+    for line in ("- unit = 1", "+ unit = 9", "SN-77"):
+        assert line in page
+    assert centre.post("/settings/replacement", digest=centre.digest, **fields)[0] == 303
+    smoke = tomllib.loads(centre.text())["device"]["smoke"]
+    assert (smoke["unit"], smoke["serial"]) == (9, "SN-77")
+    wrong = {"group": "device.smoke", "digest": centre.digest, "v0": "SN-77", "v1": "999"}
+    assert centre.post("/settings/replacement", **wrong)[0] == 422
+    (record,) = [each for each in centre.house.records(Lane.EVENT) if each.kind == "device-replaced"]
+    assert record.device == "smoke"
+    assert record.body["by"] == "王芳"
+    assert (record.body["address_before"], record.body["address"]) == ("unit = 1", "unit = 9")
+    people = people_file(load_site(centre.house.file).dashboard.access)
+    write_people(people, {"manager": Person(Role.MANAGER, hash_password("manager-password-1"))})
+    _, headers, _ = centre.served.ask(
+        "POST", "/login", urlencode({"name": "manager", "key": "manager-password-1"})
+    )
+    cookie = headers["set-cookie"].partition(";")[0]
+    for method in ("GET", "POST"):
+        form = urlencode(fields) if method == "POST" else ""
+        assert centre.served.ask(method, "/settings/replacement", form, cookie)[0] == 403
+    assert "/settings/replacement" not in centre.served.ask("GET", "/settings", "", cookie)[2]
 
 
 def test_settings_are_for_managers(centre: Centre) -> None:

@@ -19,8 +19,8 @@ ALARM_HEADS = (
 EVENT_HEADS = ("time", "group", "where", "event", "by")
 EVENT_GROUPS = {
     "device": (
-        "link", "gap", "clock", "gateway-down", "battery-low", "battery-replaced", "test-due", "output",
-        "notice",
+        "link", "gap", "clock", "gateway-down", "battery-low", "battery-replaced", "device-replaced",
+        "test-due", "output", "notice",
     ),
     "duty": (
         "drill-report", "alarm-report", "plan-opened", "step", "unstep", "muster", "check-in",

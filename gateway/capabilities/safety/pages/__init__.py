@@ -17,6 +17,7 @@ from gateway.web.part import Page, PageContext, PagePart, PartHandlers
 from gateway.words import translate
 
 from .alarm_quality import AlarmQualityHandlers
+from .device_record import read_device_record
 from .history import HistoryHandlers
 from .phones import PhoneHandlers
 from .records import RecordsHandlers
@@ -88,6 +89,8 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     status="status",
     device_state="device-state",
     device_actions="device-actions",
+    device_page="device-record",
+    device_found=read_device_record,
     requests=REQUESTS,
     scripts=("shifts.js",),
     styles=("safety.css", "history.css"),
