@@ -73,18 +73,32 @@ def find_parts(raw: Raw, path: str) -> Sequence[Raw]:
 
 def split_readings(raw: Raw, paths: Sequence[str]) -> list[Raw]:
     """The readings in a message: copies of it, each with one member of the lists that the paths split.
+    Of a message that is a list as a whole, each member is a message, unless a path has its number.
 
     Raises `ReadFailed` if there are too many.
     """
+    first_keys = [steps[0].key if (steps := _parsed(path)) else "" for path in paths]
+    is_list_of_messages = isinstance(raw, list) and all(key and not key.isdecimal() for key in first_keys)
+    messages = raw if is_list_of_messages else [raw]
     split = max((_split_steps(path) for path in paths), key=len, default=())
     readings: list[Raw] = []
     copied = 0
-    for reading, keys in _each_reading(raw, split):
+    for reading, keys in (each for message in messages for each in _readings_of(message, split)):
         copied += keys
         if len(readings) == MAX_READINGS or copied > MAX_COPIED_KEYS:
             raise ReadFailed("many-readings", limit=MAX_READINGS)
         readings.append(reading)
     return readings or [raw]
+
+
+def _readings_of(message: Raw, split: Sequence[Step]) -> Iterator[tuple[Raw, int]]:
+    """As `_each_reading`; a message without the list is one reading."""
+    is_empty = True
+    for each in _each_reading(message, split):
+        is_empty = False
+        yield each
+    if is_empty:
+        yield message, 0
 
 
 def _each_reading(raw: Raw, steps: Sequence[Step]) -> Iterator[tuple[Raw, int]]:

@@ -187,3 +187,18 @@ def test_no_member_is_lost(first: list[int], second: list[int]) -> None:
     raw = {"a": [{"b": [{"n": n} for n in numbers]} for numbers in (first, second)]}
     found = [value_at(each, "a[].b[].n") for each in split_readings(raw, ["a[].b[].n"])]
     assert found == (first + second or [None])
+
+
+@pytest.mark.parametrize(
+    ("paths", "readings"),
+    [
+        (["a"], [{"a": 1}, {"a": 2, "l": [3, 4]}, "x"]),
+        (["a", "l[].n"], [{"a": 1}, {"a": 2, "l": [3]}, {"a": 2, "l": [4]}, "x"]),
+        (["0.a"], None),
+        (["[a=1].a"], None),
+        (["", "a"], None),
+    ],
+)
+def test_a_list_as_a_whole_holds_messages(paths: list[str], readings: list[Any] | None) -> None:
+    raw = [{"a": 1}, {"a": 2, "l": [3, 4]}, "x"]
+    assert split_readings(raw, paths) == (readings or [raw])
