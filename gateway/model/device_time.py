@@ -24,10 +24,13 @@ _BASIC = re.compile(
     r"(\d{2}):?(\d{2})(?::?(\d{2})(?:(?:[.,]|(?=\d{3}(?!\d)))(\d{1,9})\d*)?)? *+(\D.*|)",
     re.IGNORECASE,
 )
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}?):?(\d{2})?", re.IGNORECASE)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-]|(?=\d\d:\d\d$))(\d{1,2}?):?(\d{2})?", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{9,20}(\.\d*)?")
 _WRAPPED_NUMBER = re.compile(r"/Date\((\d{9,20})([+-]\d{4})?\)/")
 """Milliseconds as .NET writes them; the offset is only where they were written."""
+_ZONE_NAME = re.compile(r"(?<=[\dZ])\[[\w/+-]+\]$", re.IGNORECASE)
+"""What Java adds to an offset."""
+_HALF_OF_DAY = re.compile(r" *(?:([ap])\.?m\.?(?![a-z])|(上午)|(下午)) *", re.IGNORECASE)
 
 
 def parse_device_time(value: Value | None, zone: tzinfo | None = None) -> datetime | None:
@@ -35,14 +38,17 @@ def parse_device_time(value: Value | None, zone: tzinfo | None = None) -> dateti
 
     Unix time in seconds, milliseconds, microseconds or nanoseconds, which the magnitude tells apart, as a
     number or a text, or as .NET writes it; ISO 8601 in the extended or the basic format, also with slashes,
-    dots, a blank instead of the T, or single digits; RFC 5322. Without an offset the time is in `zone`, or
-    else UTC.
+    dots, a blank instead of the T, single digits, or a half of the day; RFC 5322. The plus of an offset may
+    be missing: forms encode a blank so. Without an offset the time is in `zone`, or else UTC.
     """
     if isinstance(value, bool) or value is None:
         return None
-    text = _WRAPPED_NUMBER.sub(r"\1", str(value).strip())
-    written = _SEPARATED.fullmatch(text) or _BASIC.fullmatch(text)
-    if written and (read := _read_fields(written, zone)):
+    text = _ZONE_NAME.sub("", _WRAPPED_NUMBER.sub(r"\1", str(value).strip()))
+    half = _HALF_OF_DAY.search(text)
+    if half:
+        text = text[: half.start()] + " " + text[half.end() :]
+    written = _SEPARATED.fullmatch(text.strip()) or _BASIC.fullmatch(text.strip())
+    if written and (read := _read_fields(written, zone, half)):
         return read
     if isinstance(value, float) or _NUMBER.fullmatch(text):
         return _read_unix_time(float(text))
@@ -62,12 +68,19 @@ def _read_unix_time(number: float) -> datetime | None:
     return None
 
 
-def _read_fields(written: re.Match[str], zone: tzinfo | None) -> datetime | None:
+def _read_fields(
+    written: re.Match[str], zone: tzinfo | None, half: re.Match[str] | None
+) -> datetime | None:
     year, _, month, day, hour, minute, second, fraction, rest = written.groups()
     offset = _read_offset(rest, zone)
     if offset is None or int(year) not in YEARS:
         return None
     # The end of a day may be hour 24, and the end of a minute a leap second.
+    if half and not 1 <= int(hour) <= 12:
+        return None
+    if half:
+        is_afternoon = bool(half[3]) or (half[1] or "").lower() == "p"
+        hour = str(int(hour) % 12 + 12 * is_afternoon)
     clock = timedelta(hours=int(hour), minutes=int(minute), seconds=int(second or 0))
     if int(minute) > 59 or int(second or 0) > 60 or clock > timedelta(hours=24, seconds=1):
         return None
@@ -87,4 +100,4 @@ def _read_offset(text: str, zone: tzinfo | None) -> tzinfo | None:
     if not offset or int(offset[2]) > 14 or int(offset[3] or 0) > 59:
         return None
     ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
-    return timezone(ahead if offset[1] == "+" else -ahead)
+    return timezone(-ahead if offset[1] == "-" else ahead)
