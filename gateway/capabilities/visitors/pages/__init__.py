@@ -10,8 +10,9 @@ from gateway.capabilities.visitors.services import Visitors
 from gateway.model import Role
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
 
+from .calendar import calendar_selection
 from .curve import read_curve
-from .requests import Book, CancelBooking, CorrectInside, MarkTour
+from .requests import Book, CancelBooking, CheckInBooking, CorrectInside, EndBooking, MarkTour
 from .sample import sample
 from .settings import VisitorsSettings, settings
 from .statistics import StatisticsHandlers
@@ -54,6 +55,13 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             menu_order=10,
             role=Role.DISPLAY,
         ),
+        Page(
+            name="bookings",
+            title="dashboard.page-bookings",
+            regions=("calendar",),
+            menu_order=27,
+            selection=calendar_selection,
+        ),
         Page(name="visitors", title="dashboard.page-visitors", menu_order=20, has_own_route=True),
         Page(
             name="cameras",
@@ -66,7 +74,8 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
         ),
     ),
     tiles=(Tile("inside-tile", order=10, on_wall=True), Tile("activities-tile", order=25, on_wall=True)),
-    requests=(Book, CancelBooking, MarkTour, CorrectInside),
+    requests=(Book, CancelBooking, CheckInBooking, EndBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
-    styles=("visitors.css",),
+    scripts=("calendar.js",),
+    styles=("visitors.css", "calendar.css"),
 )

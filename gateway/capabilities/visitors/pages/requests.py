@@ -22,9 +22,10 @@ from gateway.web.commands import (
 from .view import VisitorsView
 
 
-class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"}):
-    """Books an activity or a visiting group, in local time; an end that is not after the start is on the
-    next day."""
+class Book(
+    CommandRequest, frozen=True, rename={"since": "from", "kind": "class", "when_taken": "when-taken"}
+):
+    """Books an activity or a visiting group, in local time; an end at 00:00 is the end of the day."""
 
     role = Role.DUTY
     title: NonEmptyText
@@ -34,23 +35,30 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
     until: str
     room: str = ""
     expected: PeopleCount = 0
+    person: str = ""
+    when_taken: str = ""
+    """`wait`: then it is booked once the time becomes free."""
 
     def target(self, context: RequestContext) -> Target:
         part: VisitorsView = context.part
         try:
-            self._local_times()
+            since, until = self._local_times()
         except (ValueError, OverflowError):
             return NO_TARGET
+        if until <= since:
+            return Target((), refusal="visits.end-first")
         sensible = self.kind in (ACTIVITY, TOUR) and self.room in ("", *part.visits.rooms)
         return Target() if sensible else NO_TARGET
 
     def arguments(self, context: RequestContext) -> dict[str, Any]:
         zone = ZoneInfo(context.settings.timezone)
         since, until = (round(each.replace(tzinfo=zone).timestamp() * 1000) for each in self._local_times())
-        return {
+        arguments = {
             "title": self.title, "class": self.kind, "room": self.room, "from": since, "until": until,
             "expected": self.expected,
         }  # fmt: skip
+        more = {"person": self.person, "wait": self.when_taken == "wait"}
+        return arguments | {key: value for key, value in more.items() if value}
 
     def _local_times(self) -> tuple[datetime, datetime]:
         """Raises `ValueError`, or `OverflowError` for a date out of range."""
@@ -59,11 +67,11 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
             datetime.combine(day, time.fromisoformat(each).replace(tzinfo=None))
             for each in (self.since, self.until)
         )
-        return since, until if until > since else until + timedelta(days=1)
+        return since, until + timedelta(days=1) if until.time() == time() else until
 
 
-class CancelBooking(CommandRequest, frozen=True):
-    """Cancels a booking."""
+class _BookingRequest(CommandRequest, frozen=True):
+    """A request that concerns a booking."""
 
     role = Role.DUTY
     booking: str
@@ -71,6 +79,18 @@ class CancelBooking(CommandRequest, frozen=True):
     def target(self, context: RequestContext) -> Target:
         part: VisitorsView = context.part
         return Target() if any(row.id == self.booking for row in part.visits.bookings) else NO_TARGET
+
+
+class CancelBooking(_BookingRequest, frozen=True):
+    """Cancels a booking."""
+
+
+class CheckInBooking(_BookingRequest, frozen=True):
+    """Its people have come."""
+
+
+class EndBooking(_BookingRequest, frozen=True):
+    """It has ended before its time."""
 
 
 class MarkTour(CommandRequest, frozen=True):

@@ -12,6 +12,7 @@ from gateway.model import Rows
 from gateway.web.part import PartInput
 from gateway.web.view import DeviceCondition, Reminder
 
+from .calendar import SLOT_MINUTES, CalendarSource
 from .cameras import CameraInfo
 from .curve import Curve
 from .settings import VisitorsSettings
@@ -34,6 +35,7 @@ class VisitorsView(msgspec.Struct, frozen=True):
     cameras: tuple[CameraInfo, ...] = ()
     curve: Curve | None = None
     """People inside over the day; None while the statistics cannot be read."""
+    calendar: CalendarSource = CalendarSource()
 
 
 def figures(settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
@@ -59,6 +61,19 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
         visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
         cameras=settings.cameras,
         curve=part_input.snapshot.history.get(Visitors.name),
+        calendar=_calendar_source(settings, part_input),
+    )
+
+
+def _calendar_source(settings: VisitorsSettings, part_input: PartInput) -> CalendarSource:
+    slot_ms = SLOT_MINUTES * 60_000
+    rooms = settings.layout.rooms
+    return CalendarSource(
+        timezone=settings.centre.timezone,
+        today=part_input.day,
+        slot_now=part_input.now.wall_ms // slot_ms * slot_ms,
+        rooms={name: room.title for name, room in rooms.items()},
+        rules={name: room.resource for name, room in rooms.items()},
     )
 
 

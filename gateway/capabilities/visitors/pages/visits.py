@@ -24,6 +24,7 @@ from gateway.capabilities.visitors.services import (
     known_place,
 )
 from gateway.model import Rows, Stamp
+from gateway.scheduling import BookingState
 
 MAX_NEXT_BOOKINGS = 12
 """Bookings that the overview and the wall show."""
@@ -99,6 +100,23 @@ class BookingRow(msgspec.Struct, frozen=True):
     live: bool
     over: bool
     final: bool
+    room: str = ""
+    person: str = ""
+    state: BookingState = BookingState.BOOKED
+
+    @property
+    def takes_place(self) -> bool:
+        """Whether its time is, or was, nobody else's."""
+        return self.state in (BookingState.BOOKED, BookingState.PRESENT, BookingState.ENDED)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether it can still be cancelled."""
+        return not self.over and self.state in (
+            BookingState.BOOKED,
+            BookingState.PRESENT,
+            BookingState.WAITING,
+        )
 
 
 class Visits(msgspec.Struct, frozen=True):
@@ -119,7 +137,9 @@ class Visits(msgspec.Struct, frozen=True):
     @property
     def next_bookings(self) -> tuple[BookingRow, ...]:
         """Those that have not ended, the next first."""
-        return tuple(booking for booking in self.bookings if not booking.over)[:MAX_NEXT_BOOKINGS]
+        return tuple(booking for booking in self.bookings if not booking.over and booking.takes_place)[
+            :MAX_NEXT_BOOKINGS
+        ]
 
     @property
     def full(self) -> int:
@@ -206,6 +226,9 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
                     live=row.covers(now.wall_ms, layout.grace_s),
                     over=now.wall_ms >= row.until,
                     final=row.reported,
+                    room=row.room,
+                    person=row.person,
+                    state=row.state,
                 )
             )
     return tuple(sorted(found, key=lambda row: (row.since, row.title)))

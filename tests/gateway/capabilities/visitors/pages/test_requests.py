@@ -29,9 +29,20 @@ def test_times_are_those_of_the_site() -> None:
     }  # fmt: skip
 
 
-def test_an_end_before_the_beginning_is_on_the_next_day() -> None:
-    args = book(since="22:00", until="01:00").arguments(CONTEXT)
-    assert args["until"] - args["from"] == 3 * 3_600_000
+def test_an_end_at_midnight_is_the_end_of_the_day() -> None:
+    args = book(since="22:00", until="00:00").arguments(CONTEXT)
+    assert args["until"] - args["from"] == 2 * 3_600_000
+
+
+@pytest.mark.parametrize(("since", "until"), [("22:00", "01:00"), ("10:00", "10:00"), ("10:00", "09:59")])
+def test_an_end_before_the_beginning_is_refused(since: str, until: str) -> None:
+    target = book(since=since, until=until).target(CONTEXT)
+    assert (target.devices, target.refusal) == ((), "visits.end-first")
+
+
+def test_who_wants_to_wait_and_for_whom_it_is() -> None:
+    args = book(room="hall", person="舞蹈队", when_taken="wait").arguments(CONTEXT)
+    assert (args["person"], args["wait"]) == ("舞蹈队", True)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_group_is_booked_for_a_room_and_attended(house: House, page: Page) -> 
     key = house.booking(NASTY, 600, kind="tour", room="dance", expected=25, flow=Flow(20, 2), peak=19)
     page.shows("已到 20 人，已走 2 人，最多时 19 人", "#bookings")
     page.shows("进行中", "#bookings .row.live")
-    page.click("#bookings .row .act")
+    page.click("#bookings .row .act[data-confirm]")
     page.shows(f"取消“{NASTY}”？", "dialog")
     page.click("dialog .danger")
     page.shows("预约已取消", "#toast.done")
