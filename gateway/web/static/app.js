@@ -44,8 +44,8 @@ function updateTimes() {
   for (const time of document.querySelectorAll("time.ago")) setText(time, ago(Number(time.dataset.at)));
 }
 
-// What people have unfolded, what is being sent, and what their role may not do.
-const userAttributes = new Set(["open", "disabled", "data-forbidden", "data-label"]);
+// What people have unfolded, what is being sent, where the focus is, and what their role may not do.
+const userAttributes = new Set(["open", "aria-disabled", "tabindex", "data-forbidden", "data-label"]);
 
 // Change only what differs, so that focus, selection and screen readers stay where they are.
 function morph(old, fresh) {
@@ -107,10 +107,24 @@ function morphChildren(old, fresh) {
 const activeAlarms = () =>
   new Map([...document.querySelectorAll('[data-alarm="active"]')].map((row) => [row.dataset.key, row.dataset.say]));
 
+function ancestors(node) {
+  const found = [];
+  for (let each = node?.parentElement; each; each = each.parentElement) found.push(each);
+  return found;
+}
+
+// What had the focus has gone, perhaps by what it did: the row or section in which it was has it now.
+function focusNear(around) {
+  const place = around.find((node) => node.isConnected && node.matches("[data-key], section, main"));
+  if (!place) return;
+  if (!place.hasAttribute("tabindex")) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+}
+
 function applyRegions({ title, regions }) {
   heading = title;
   const before = activeAlarms();
-  const focused = document.activeElement;
+  const focused = document.activeElement, around = ancestors(focused);
   for (const [id, html] of Object.entries(regions)) {
     const fresh = document.createElement("div");
     fresh.innerHTML = html; // rendered and escaped by the server
@@ -118,11 +132,11 @@ function applyRegions({ title, regions }) {
   }
   hideForbidden();
   labelCells();
-  if (focused && focused !== document.body && !focused.isConnected)
-    document.querySelector("main section[tabindex]")?.focus();
+  if (focused?.isConnected === false) focusNear(around);
   const fresh = [...activeAlarms()].filter(([key]) => !before.has(key)).map(([, say]) => say);
   if (fresh.length) {
-    setText($("announce"), fresh.join(" "));
+    // New nodes each time: the same alarm is told again when it comes again.
+    $("announce").replaceChildren(...fresh.map((say) => Object.assign(document.createElement("p"), { textContent: say })));
     window.scrollTo({ top: 0, behavior: "smooth" });
     beep();
     if (speechIsOn) for (const say of fresh) speak(say);
@@ -255,7 +269,7 @@ function requestBody(node) {
 }
 
 async function send(node, button) {
-  button.disabled = true;
+  button.ariaDisabled = "true"; // a button that is `disabled` loses the focus
   toast(sending, "busy");
   try {
     const answer = await fetch("/command", {
@@ -280,7 +294,7 @@ async function send(node, button) {
     if (error.name === "TimeoutError") toast(late, "unknown");
     else toast(failed, "failed");
   } finally {
-    button.disabled = false;
+    button.ariaDisabled = null;
   }
 }
 
@@ -366,7 +380,7 @@ $("sign").addEventListener("submit", async (event) => {
 });
 
 async function confirmAndSend(node, button) {
-  if (button.disabled) return;
+  if (button.ariaDisabled) return;
   if (!node.dataset.confirm || (await askForConfirmation(node.dataset))) send(node, button);
 }
 

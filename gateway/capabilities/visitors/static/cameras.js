@@ -182,7 +182,8 @@
   }
 
   async function look() {
-    at("look").disabled = true;
+    if (at("look").ariaDisabled) return;
+    at("look").ariaDisabled = "true"; // a button that is `disabled` loses the focus
     try {
       const answer = await fetch("/still", {
         method: "POST",
@@ -200,7 +201,7 @@
     } catch {
       tell(document.body.dataset.failed);
     } finally {
-      at("look").disabled = !chosen().stills;
+      at("look").ariaDisabled = null;
     }
   }
 
