@@ -17,8 +17,8 @@ from gateway.cli import commands
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "cryptography", "cv2", "gpiod", "httpx2", "jinja2",
-         "paho", "prometheus_client", "py_vapid", "pymodbus",
+HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "cryptography", "cv2", "gpiod", "heroicons", "httpx2",
+         "jinja2", "paho", "prometheus_client", "py_vapid", "pymodbus",
          "segno", "serial", "starlette", "tomlkit", "uvicorn", "xlsxwriter"}  # fmt: skip
 
 
@@ -151,6 +151,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ("py_vapid", r"gateway/capabilities/safety/web_push\.py"),
         # What asks, and what hears.
         ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
+        ("heroicons", r"gateway/web/icons\.py"),
         ("segno", r"gateway/web/qr\.py"),
         ("serial", r"gateway/wire/serialport\.py"),
         ("tomlkit", r"gateway/config/editing\.py"),

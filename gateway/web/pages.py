@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from gateway.model import Role, Value
 from gateway.words import LANGUAGES, error_summary, translate, words
 
+from .icons import icon_symbols
 from .part import HOME, KIOSK, Page, PagePart, Selection
 from .settings import Settings, title_in
 from .templating import Markup, environment, fingerprint
@@ -83,6 +84,7 @@ class Pages:
             "HOME": HOME,
             "BAR_PAGES": BAR_PAGES,
             "version": self.version,
+            "icon_symbols": icon_symbols(),
             "static": lambda name: f"/static/{name}?v={self.version}",
             "scripts": [script for part in parts for script in part.scripts],
             "styles": [style for part in parts for style in part.styles],
