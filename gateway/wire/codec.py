@@ -110,15 +110,17 @@ def _has_right_type(point: Point, value: Value) -> bool:
     thresholded = point.true_above is not None or point.true_below is not None
     if not isinstance(value, NON_NUMERIC_TYPES):
         return alarm is None or level or thresholded
+    if isinstance(value, str):
+        return alarm is None and not _is_number(point)
     quantity = level or thresholded or point.min is not None or point.max is not None
-    return not quantity and (alarm is None or isinstance(value, bool))
+    return not quantity
 
 
 def _scaled_value(point: Point, value: Value) -> Value | None:
     if point.words:
         return _value_of_word(point, value)
     if isinstance(value, str) and _is_number(point):
-        number = number_in_text(value)
+        number = number_in_text(_without_unit(value, point.unit))
         value = value if number is None else number
     if isinstance(value, float) and not math.isfinite(value):
         return value  # Not equal to anything, which must not mean "no alarm".
@@ -131,6 +133,16 @@ def _scaled_value(point: Point, value: Value) -> Value | None:
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, _decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
+
+
+def _without_unit(text: str, unit: str) -> str:
+    """A number as some devices write it, without the unit behind it (`21.5 °C`). In another unit it is no
+    number here."""
+    text = text.strip()
+    for written in (unit, unit.replace("°C", "℃"), unit.replace("°C", "C")):
+        if written and text.casefold().endswith(written.casefold()):
+            return text[: -len(written)]
+    return text
 
 
 def _value_of_word(point: Point, value: Value) -> Value | None:
