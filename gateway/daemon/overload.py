@@ -22,6 +22,9 @@ BUSY_IDLE_FRACTION = 0.1
 SPARE_IDLE_FRACTION, TARGET_IDLE_FRACTION, SPARE_INTERVALS = 0.05, 0.03, 3
 """With more idle time than the first over so many intervals, polls become more frequent again, up to the
 second."""
+SPARE_WHILE_BEHIND = 0.3
+"""The same while a backlog is being delivered: the broker may be what it waits for, and everything else on
+this computer then waits for the broker."""
 MIN_INCREASE, MAX_COUNTED_MISSED_FRACTION = 1.01, 0.5
 """Of the periods in one interval, so that they suffice for the polls; they are doubled at most."""
 INCREASE_WHILE_BEHIND = 1.1
@@ -95,7 +98,9 @@ class Overload:
         idle = sum(self._idle_fractions) / SPARE_INTERVALS
         if idle_fraction < BUSY_IDLE_FRACTION and increase > MIN_INCREASE:
             self._set_stretch(self.stretch * increase)
-        elif len(self._idle_fractions) == SPARE_INTERVALS and idle > SPARE_IDLE_FRACTION:
+        elif len(self._idle_fractions) == SPARE_INTERVALS and idle > (
+            SPARE_WHILE_BEHIND if rows_behind > MAX_ROWS_BEHIND else SPARE_IDLE_FRACTION
+        ):
             self._set_stretch(self.stretch * (1 - (idle - TARGET_IDLE_FRACTION)))
 
     def _set_stretch(self, stretch: float) -> None:

@@ -69,6 +69,16 @@ def test_without_spare_time_it_stays_as_it_is() -> None:
     assert set(quiet[1:]) == {found[1]}
 
 
+def test_while_a_backlog_is_delivered_the_periods_become_shorter_only_with_much_time_to_spare() -> None:
+    overload = [(0.0, 0.4, 0), (0.0, 0.4, 0)]
+    little = stretches(*overload, *((0.29, 0.0, rows) for rows in range(50, 2, -1)))
+    assert set(little[1:]) == {little[1]}
+    much = stretches(*overload, *((0.31, 0.0, rows) for rows in range(50, 2, -1)))
+    assert much[-1] == 1
+    delivered = stretches(*overload, *[(0.29, 0.0, 1)] * 3)
+    assert delivered[-1] == pytest.approx(delivered[1] * 0.74)
+
+
 class Loaded(Rig):
     """A line whose polls take all the time that a computer has for them."""
 
