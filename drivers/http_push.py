@@ -292,11 +292,13 @@ class PushListener(Listener):
         device = self._authenticate(request)
         if device is None:
             return HttpResponse(401, {"WWW-Authenticate": 'Basic realm="linli"'})
-        if request.method != "POST":
-            return HttpResponse(405, {"Allow": "POST"})
+        # Buttons and relays call a URL with the values in it.
+        has_query = request.method == "GET" and bool(request.query)
+        if request.method not in ("POST", "PUT") and not has_query:
+            return HttpResponse(405, {"Allow": "GET, POST, PUT"})
         request.trust()
         async with self._turns[device.name], self._body_slots:
-            body = await request.read_body(MAX_BODY_BYTES)
+            body = request.query.encode() if has_query else await request.read_body(MAX_BODY_BYTES)
             async with self._parser_turn:
                 await asyncio.sleep(0)
                 if len(body) > MAX_QUICK_BYTES:

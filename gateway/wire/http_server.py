@@ -65,6 +65,8 @@ class HttpRequest:
         self.method = method.upper()
         self.path = tuple(map(unquote, filter(None, _path_of(target).split("/"))))
         """Its segments, decoded, without empty ones."""
+        self.query = target.partition("?")[2]
+        """What is behind the question mark, as it was sent."""
         self.headers = _parse_headers(lines[1:])
         """By lower-case name; of several with the same name, joined by commas."""
         self.address = connection.address

@@ -2,8 +2,8 @@
 
 Firmware prints numbers with `printf` (`nan`, `-inf`, `+5`, `.5`, `23,4`), sends its buffer with the final
 NUL or with what is left in it of a longer message, saves text as GBK, and publishes a single value without
-anything around it (`23.4`, `ON`), or several messages as lines of one. One word that is no JSON costs that
-value, not the message.
+anything around it (`23.4`, `ON`), as a form (`t=23.4&door=open`), or several messages as lines of one. One
+word that is no JSON costs that value, not the message.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -40,6 +41,7 @@ _TOKENS = re.compile(
 )
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_FORM = re.compile(r"""[^\s{}\[\]"'<>=&]+=[^\s{}"<>=&][^\s{}"<>]*""")
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,([0-9]{1,2}|[0-9]{4,})")
 """Not before three digits: there it may separate thousands."""
 _NO_NUMBER = re.compile(r"[-+]?(nan(\(.*\))?|inf(inity)?|1\.#\w+)", re.IGNORECASE)
@@ -109,6 +111,8 @@ def _parse_text(text: str) -> Raw:
     number = number_in_text(text)
     if number is not None:
         return number
+    if len(text) <= MAX_REPAIRED_CHARACTERS and _FORM.fullmatch(text):
+        return {key: _form_value(value) for key, value in parse_qsl(text, keep_blank_values=True)}
     try:
         if len(text) > MAX_REPAIRED_CHARACTERS:
             return msgspec.json.decode(text)
@@ -153,6 +157,11 @@ def _as_json(token: re.Match[str]) -> str:
     if token.lastgroup == "commas":
         return ":" + _word_as_json(token["figures"])
     return "" if token.lastgroup == "trailing" else ":null"
+
+
+def _form_value(text: str) -> Raw:
+    number = number_in_text(text)
+    return {"true": True, "false": False}.get(text.lower(), text) if number is None else number
 
 
 def _word_as_json(text: str) -> str:

@@ -519,6 +519,16 @@ async def test_who_sends_much_before_reading_still_learns_why_it_was_refused(
     assert site.heard == []
 
 
+async def test_values_come_as_a_form_or_in_the_url(site: Site) -> None:
+    credentials = ("-u", f"camera:{TOKEN}")
+    assert await site.curl("/east", *credentials, "-d", "in=1&out=2") == 200
+    assert await site.curl("/east", *credentials, "-X", "PUT", "-d", '{"in": 3, "out": 4}') == 200
+    assert await site.curl(f"/east/{TOKEN}?in=5&out=6") == 200
+    assert await site.curl("/east?in=7&out=8") == 401
+    assert await site.curl(f"/east/{TOKEN}") == 405
+    assert [raw for _, raw in site.heard] == [{"in": n, "out": n + 1} for n in (1, 3, 5)]
+
+
 async def test_curl_posts_and_uploads_as_devices_do(site: Site, tmp_path: Path) -> None:
     file, large = tmp_path / "alert.xml", tmp_path / "large"
     file.write_bytes(alert(enter=3, exit=1))
