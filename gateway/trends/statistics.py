@@ -75,6 +75,37 @@ def number_of(value: Value | None) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+class _BinSum:
+    """A bin that is being filled: a new tuple for each reading would take twice as long."""
+
+    __slots__ = ("high", "known_ms", "low", "reading_sum", "readings", "time_sum")
+
+    def __init__(self, value: float) -> None:
+        self.low = self.high = value
+        self.readings = self.known_ms = 0
+        self.reading_sum = self.time_sum = 0.0
+
+    def add_reading(self, value: float) -> None:
+        if value < self.low:
+            self.low = value
+        elif value > self.high:
+            self.high = value
+        self.readings += 1
+        self.reading_sum += value
+
+    def add_time(self, value: float, known_ms: int) -> None:
+        if value < self.low:
+            self.low = value
+        elif value > self.high:
+            self.high = value
+        self.known_ms += known_ms
+        self.time_sum += value * known_ms
+
+    def bin(self) -> TrendBin:
+        mean = self.time_sum / self.known_ms if self.known_ms else self.reading_sum / self.readings
+        return TrendBin(self.low, self.high, mean, self.readings, min(QUARTER_MS, self.known_ms))
+
+
 class TrendCollector:
     """Aggregates the telemetry lane of one journal, in order."""
 
@@ -82,12 +113,17 @@ class TrendCollector:
         """`hold_ms`: for how many milliseconds a value of a device is known at most."""
         self.cursor = cursor
         self.held = held
-        self.bins: Bins = {}
+        self._bins: dict[tuple[str, str, int], _BinSum] = {}
         self._hold_ms = hold_ms
 
+    def take_bins(self) -> Bins:
+        """What has been collected since the last call."""
+        taken, self._bins = self._bins, {}
+        return {key: each.bin() for key, each in taken.items()}
+
     def add_row(self, position: int, records: Iterable[tuple[Record, int | None]]) -> None:
-        """Add one row of the lane, each record with its time in Unix milliseconds; None: it will never be
-        known. An unreadable row has no records and is treated as missing."""
+        """Add one row of the lane, or a part of one, each record with its time in Unix milliseconds; None:
+        it will never be known. An unreadable row has no records and is treated as missing."""
         last, newest_ms, skip_until_ms = self.cursor
         records = tuple(records)
         if (position > last + 1 and last) or not records:
@@ -112,12 +148,14 @@ class TrendCollector:
             self._end(record.device, held, at)
             return
         values: Mapping[str, Value] = body.get("values", {})
-        self._end(record.device, held, at, only={*values, *body.get("bad", ())})
+        self._end(record.device, held, at, only=body.get("bad", ()))
         until = at + round(min(MAX_HOLD_MS, self._hold_ms(record.device)))
         for point, value in values.items():
+            if last := held.pop(point, None):
+                self._count(record.device, point, last, at)
             number = number_of(value)
             if number is not None:
-                self._add(record.device, point, at // QUARTER_MS, TrendBin(number, number, number, 1, 0))
+                self._bin(record.device, point, at // QUARTER_MS, number).add_reading(number)
                 held[point] = Held(number, at, until)
 
     def count_until(self, at: int) -> None:
@@ -146,10 +184,12 @@ class TrendCollector:
         while since < until:
             quarter = since // QUARTER_MS
             end = min(until, (quarter + 1) * QUARTER_MS)
-            self._add(device, point, quarter, TrendBin(last.value, last.value, last.value, 0, end - since))
+            self._bin(device, point, quarter, last.value).add_time(last.value, end - since)
             since = end
 
-    def _add(self, device: str, point: str, quarter: int, added: TrendBin) -> None:
+    def _bin(self, device: str, point: str, quarter: int, value: float) -> _BinSum:
         key = device, point, quarter
-        before = self.bins.get(key)
-        self.bins[key] = before.plus(added) if before else added
+        found = self._bins.get(key)
+        if found is None:
+            found = self._bins[key] = _BinSum(value)
+        return found

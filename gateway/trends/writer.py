@@ -27,6 +27,7 @@ COMMIT_INTERVAL_S = 900.0
 RETRY_DELAY_S = 60.0
 PACKS_PER_READ = 4
 """So few that nothing else waits for long."""
+RECORDS_PER_TURN = 200
 ROWS_PER_TRANSACTION = 3600
 DEFAULT_HOLD_MS = 185_000
 """For what is not a device: it reports each minute."""
@@ -130,8 +131,9 @@ class TrendWriter:
                 timed = self._timed(pack, boots)
                 if timed is None:
                     return
-                collector.add_row(pack.pos, timed)
-                await asyncio.sleep(0)
+                for first in range(0, max(1, len(timed)), RECORDS_PER_TURN):
+                    collector.add_row(pack.pos, timed[first : first + RECORDS_PER_TURN])
+                    await asyncio.sleep(0)
             rows += len(packs)
             if rows % ROWS_PER_TRANSACTION < PACKS_PER_READ:
                 await self._commit(database)
@@ -154,15 +156,16 @@ class TrendWriter:
             timed.append((record, at.wall_if_set))
         return timed
 
-    async def _commit(self, database: TrendDatabase) -> None:
-        collector, now = self._collector, self._clock.now()
+    def _apply(self, database: TrendDatabase) -> None:
+        collector = self._collector
         collector.count_until(collector.cursor.newest_ms)
-        await asyncio.to_thread(
-            database.apply,
-            collector.bins, collector.held, self._epoch, collector.cursor, self._calendar,
-        )  # fmt: skip
-        collector.bins = {}
-        self._committed_s = self._clock.mono()
+        bins = collector.take_bins()
+        database.apply(bins, collector.held, self._epoch, collector.cursor, self._calendar)
+
+    async def _commit(self, database: TrendDatabase) -> None:
+        # With thousands of devices, all of it takes long.
+        await asyncio.to_thread(self._apply, database)
+        self._committed_s, now = self._clock.mono(), self._clock.now()
         if now.is_set:
             today = self._calendar.day_of(now.wall_ms // QUARTER_MS)
             await asyncio.to_thread(database.make_room, today, self._calendar)
