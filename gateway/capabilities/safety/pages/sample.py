@@ -67,6 +67,11 @@ def sample(moment: GalleryMoment) -> SafetyView:
         return CaseRow(steps, 20 if done else None, "王芳" if done else "", now - 20_000)
 
     fire = alarm(Hazard.FIRE, smoke, inside=31, case=case(0), sounds=True)
+    kitchen = {"zh": "厨房烟感", "en": "Kitchen smoke detector"}
+    first = alarm(
+        Hazard.FIRE, kitchen, id="fire/0", raised=now - 130_000, by="王芳", state=AlarmState.ACKNOWLEDGED,
+        is_first_fire=True,
+    )  # fmt: skip
     gas = alarm(Hazard.GAS, {"zh": "厨房燃气", "en": "Kitchen gas"}, point="lel", value=22.5, unit="%LEL")
     fault = alarm(Hazard.FAULT, FRIDGE, point=LINK_POINT, value="timeout", acknowledge_first=False)
     seen = alarm(Hazard.FIRE, smoke, inside=31, case=case(2), by="李强", state=AlarmState.ACKNOWLEDGED)
@@ -77,7 +82,8 @@ def sample(moment: GalleryMoment) -> SafetyView:
     is_reduced = state in ("reduced", "long-names")
     return SafetyView(
         alarms={
-            "alarm": (fire, gas), "acknowledged": (seen,), "fault": (fault,), "long-names": (fire, fault),
+            "alarm": (fire, gas, first), "acknowledged": (seen,), "fault": (fault,),
+            "long-names": (fire, fault),
         }.get(state, ()),
         ended=(),
         drills=(drill,) if state == "drill" else (),

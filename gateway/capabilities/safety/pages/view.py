@@ -109,6 +109,8 @@ class AlarmRow(msgspec.Struct, frozen=True):
     """Why its device is offline now, with the facts; None if that is not known."""
     acknowledge_first: bool = False
     """It must be acknowledged before it can be shelved."""
+    is_first_fire: bool = False
+    """The earliest of several fires: where it began. Fire panels keep it in sight, too."""
 
     @property
     def severity(self) -> Severity:
@@ -399,6 +401,8 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             -alarm.raised.wall_ms,
         ),
     )
+    fires = [each for each in alarms if each.hazard is Hazard.FIRE and each.mode is not AlarmMode.DRILL]
+    first_fire = min(fires, key=lambda each: each.raised.wall_ms) if len(fires) > 1 else None
     shown_cases: set[str] = set()
     reasons = {device.name: device.reason for device in part_input.devices}
 
@@ -437,6 +441,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             numbered_point=_numbered_point(alarm.point),
             reason=reasons.get(alarm.device),
             acknowledge_first=must_acknowledge_first(alarm),
+            is_first_fire=alarm is first_fire,
         )
 
     return tuple(row(alarm) for alarm in alarms)

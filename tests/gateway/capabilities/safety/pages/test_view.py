@@ -42,6 +42,20 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
     assert seen.unacknowledged == 3
 
 
+def test_of_several_fires_the_first_is_marked_whatever_became_of_it() -> None:
+    def firsts(**rows: Alarm) -> list[str]:
+        return [each.device for each in view(safety=rows).parts["safety"].alarms if each.is_first_fire]
+
+    began = alarm(AlarmState.ACKNOWLEDGED, "a", Hazard.FIRE, ago=90)
+    spread = alarm(AlarmState.ACTIVE, "b", Hazard.FIRE, ago=30)
+    others = {
+        "gas": alarm(AlarmState.ACTIVE, "c", Hazard.GAS, ago=200),
+        "drill": replace(alarm(AlarmState.ACTIVE, "d", Hazard.FIRE, ago=300), mode=AlarmMode.DRILL),
+    }
+    assert firsts(spread=spread, **others) == [], "it is the only one"
+    assert firsts(spread=spread, began=began, **others) == ["a"]
+
+
 def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
     """GB 26875.1-2011, 4.1.2."""
     over = alarm(AlarmState.ACKNOWLEDGED), at(299)
