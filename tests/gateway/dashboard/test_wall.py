@@ -91,7 +91,7 @@ def is_above_all(page: Page, selector: str) -> bool:
 
 
 def test_a_calm_day_fits_every_screen_and_is_all_there(wall: Page) -> None:
-    for selector in (".inside .curve .line", ".bays .board li", ".lockers .board li", ".agenda li"):
+    for selector in (".inside .curve svg", ".bays .board li", ".lockers .board li", ".agenda li"):
         assert wall.driver.find_element(By.CSS_SELECTOR, selector).is_displayed(), selector
     assert "31" in wall.text(".inside .number")
     assert "没有报警" in wall.text("#wall-alarms")
