@@ -5,7 +5,8 @@ A lane is a table, a row is a pack of records, and every record has a sequence n
 """
 
 from .database import JournalDamaged, JournalFailed, JournalFull, JournalLost
-from .journal import Journal, TelemetryWindow
+from .journal import Journal
+from .pending import TelemetryWindow
 from .reader import LANES, DeadLetter, JournalReader, LedgerGap, LedgerRow, RecordPack
 from .salvage import delete_journal
 from .space import StorageLimits, is_writable

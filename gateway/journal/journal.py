@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from .database import (
     connect,
 )
 from .gaps import find_gaps
+from .pending import Losses, Pending, TelemetryWindow
 from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
-from .rows import RowBuilder, encode, pack_records, readable_body
+from .rows import encode, pack_records, readable_body
 from .salvage import (
     FIRST_NUMBERS_KEY,
     finish_replacement,
@@ -69,84 +70,10 @@ MAX_COMMITTED_WINDOWS = 8
 """Committed windows kept in memory for a reader that is nearly up to date."""
 MAX_UNWRITTEN_WINDOWS = 600
 """Windows kept in memory while the disk cannot be written; beyond that the oldest is dropped."""
-MAX_RECORDS_PER_ROW = 2048
-"""A row is decoded at once, while alarms wait."""
 ROWS_PER_EVICTION = 64
 """Rows of telemetry removed at a time to make room."""
 MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
 """A larger file is checked while it is already in use."""
-
-
-class TelemetryWindow(msgspec.Struct):
-    """The telemetry of one commit, in one row or several; `pos` is None until it is committed."""
-
-    records: list[Record] = []
-    encoded: list[bytes] = []
-    """Each record as MessagePack, until it is committed."""
-    rows: list[RowBuilder] = []
-    last_numbers: dict[Stream, int] = {}
-    """The last sequence number of each stream."""
-    day_counts: Counter[tuple[str, Lane, str]] = msgspec.field(default_factory=Counter)
-    """The records of each day, lane and device."""
-    first_pos: int | None = None
-    pos: int | None = None
-    """The positions of the first row and of the last one."""
-    ready_count: int = 0
-    """How many records, from the first, may be sent: all once committed; before that, those whose
-    sequence number cannot be used again after a crash."""
-
-    def add(self, record: Record, encoded: bytes, day: str) -> None:
-        """Add a record with its MessagePack and its day."""
-        if len(self.records) % MAX_RECORDS_PER_ROW == 0:
-            self.rows.append(RowBuilder())
-        self.records.append(record)
-        self.encoded.append(encoded)
-        self.rows[-1].add(encoded)
-        self.last_numbers[record.lane, record.device] = record.seq
-        self.day_counts[day, record.lane, record.device] += 1
-
-    def set_committed(self, positions: Sequence[int]) -> None:
-        """All of it is stored, in rows with these positions."""
-        self.first_pos, self.pos, self.ready_count = positions[0], positions[-1], len(self.records)
-        self.encoded, self.rows = [], []
-
-
-class _Pending(msgspec.Struct):
-    """What the next transaction will contain."""
-
-    alarms: list[Record] = []
-    events: list[Record] = []
-    changes: dict[tuple[str, str], Row | None] = {}
-    cursors: dict[Lane, int] = {}
-    gaps: list[tuple[str, LedgerGap]] = []
-    dead_letters: list[tuple[Record, str]] = []
-    deletions: list[Statement] = []
-    epoch: str = ""
-    waiting: list[asyncio.Future[None]] = []
-
-    def prepend(self, older: _Pending) -> None:
-        """After a failed transaction: prepend its contents."""
-        self.alarms[:0], self.events[:0] = older.alarms, older.events
-        self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
-        self.deletions[:0] = older.deletions
-        self.changes = {**older.changes, **self.changes}
-        self.cursors = {**older.cursors, **self.cursors}
-        self.epoch = self.epoch or older.epoch
-
-
-class _Losses:
-    """Records that will never be delivered, by day, lane and device."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, Lane, str], list[int]] = {}
-
-    def add(self, key: tuple[str, Lane, str], seq: int) -> None:
-        self._numbers.setdefault(key, []).append(seq)
-
-    def gaps(self, reason: str) -> Iterator[tuple[str, LedgerGap]]:
-        """The gap of each, with its day."""
-        for (day, lane, device), seqs in self._numbers.items():
-            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason)
 
 
 class Journal:
@@ -179,7 +106,7 @@ class Journal:
         self._committed_numbers: dict[Stream, int] = {}
         """The last committed sequence number of each stream."""
         self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
-        self._pending = _Pending()
+        self._pending = Pending()
         self._wake = asyncio.Event()
         self._window_due = False
         self._windows: deque[TelemetryWindow] = deque([TelemetryWindow()])
@@ -420,7 +347,7 @@ class Journal:
 
     def drop(self, records: Iterable[Record], reason: str) -> None:
         """Record that these will never be delivered, and why, in the ledger and for the platform."""
-        lost = _Losses()
+        lost = Losses()
         for record in records:
             lost.add(self._ledger_key(record), record.seq)
         for day, gap in lost.gaps(reason):
@@ -543,7 +470,7 @@ class Journal:
 
     async def _commit(self, *, telemetry: bool, closing: bool = False) -> None:
         """One transaction with all that is pending; what fails stays pending. Raises `JournalDamaged`."""
-        pending, self._pending = self._pending, _Pending()
+        pending, self._pending = self._pending, Pending()
         windows = self._due_windows() if telemetry else []
         try:
             await self._transact(pending, windows, closing)
@@ -566,7 +493,7 @@ class Journal:
         self.commit_attempted.send()
         self.changed.send()
 
-    async def _transact(self, pending: _Pending, windows: list[TelemetryWindow], closing: bool) -> None:
+    async def _transact(self, pending: Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
         rows = [row for window in windows for row in window.rows]
@@ -658,7 +585,7 @@ class Journal:
         positions = await self.reader.oldest_positions(lane, ROWS_PER_EVICTION)
         if not positions:
             return False
-        until, lost = positions[-1], _Losses()
+        until, lost = positions[-1], Losses()
         async for record in self.reader.records(lane, self.delivered_pos[lane], until):
             lost.add(self._ledger_key(record), record.seq)
         async for day, gap in with_pauses(lost.gaps("space")):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.journal import Journal, StorageLimits
-from gateway.journal.journal import MAX_RECORDS_PER_ROW
+from gateway.journal.pending import MAX_RECORDS_PER_ROW
 from gateway.model import Lane, Sample
 from tests.clock import FakeClock
 from tests.turns import share_of_allowed, watched_turns
