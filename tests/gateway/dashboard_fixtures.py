@@ -27,7 +27,9 @@ from selenium import webdriver
 from gateway.base import control
 from gateway.base.clock import SystemClock
 from gateway.capabilities.needs.pages import NeedsSettings
+from gateway.capabilities.parcels.pages import ParcelsSettings
 from gateway.capabilities.parcels.services import Compartment
+from gateway.capabilities.parking.pages import ParkingSettings
 from gateway.capabilities.parking.services import PARKING_BAY_KIND, Bay, Parking
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
@@ -156,6 +158,8 @@ class House:
                     centre=CentreLayout("Asia/Shanghai"),
                 ),
                 "needs": NeedsSettings(),
+                "parking": ParkingSettings(),
+                "parcels": ParcelsSettings(),
             },
         )
         self.settings.access.write_text(KEY + "\n")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.capabilities.needs.pages import NeedsSettings
+from gateway.capabilities.parcels.pages import ParcelsSettings
+from gateway.capabilities.parking.pages import ParkingSettings
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState
 from gateway.capabilities.visitors.pages import VisitorsSettings
@@ -69,7 +71,13 @@ def view_of(
         title={},
         timezone="Asia/Shanghai",
         devices=devices,
-        parts={"safety": safety, "visitors": visitors, "needs": NeedsSettings()},
+        parts={
+            "safety": safety,
+            "visitors": visitors,
+            "needs": NeedsSettings(),
+            "parking": ParkingSettings(),
+            "parcels": ParcelsSettings(),
+        },
     )
     return build_view(page_parts(), settings, snapshot, now or at())
 

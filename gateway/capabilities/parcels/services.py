@@ -32,6 +32,8 @@ class Compartment(msgspec.Struct, frozen=True):
     since: Stamp
     """When it became occupied or free."""
     live: bool = True
+    opened: Stamp | None = None
+    """Since when its door is open."""
 
 
 class Lockers(Service):
@@ -102,9 +104,10 @@ def _updated_compartment(
     occupied = old.occupied if old and has_item_sensor else None
     if isinstance(item, bool) and not door:
         occupied = item
+    opened = (old.opened if old and old.opened else sample.at) if door else None
     if old and occupied == old.occupied:
-        return msgspec.structs.replace(old, door_open=door, live=True)
-    return Compartment(door, occupied, sample.at)
+        return msgspec.structs.replace(old, door_open=door, live=True, opened=opened)
+    return Compartment(door, occupied, sample.at, opened=opened)
 
 
 def _facts_of_change(old: Compartment | None, new: Compartment, sample: Sample, number: str) -> list[Fact]:
