@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import uvicorn
@@ -18,6 +19,7 @@ from starlette.routing import Mount, Route
 from gateway.base.clock import SystemClock
 from gateway.model import Role
 from gateway.web.gallery import STATES, GalleryMoment
+from gateway.web.icons import DRAWN, HEROICONS
 from gateway.web.pages import Pages
 from gateway.web.part import HOME, PartInput
 from gateway.web.requests import request_language
@@ -32,6 +34,7 @@ from gateway.web.view import (
     UplinkStatus,
     View,
 )
+from gateway.words import translate
 
 from .app import HEARTBEAT_INTERVAL_S, SECURITY_HEADERS, static_files
 from .assembly import with_annotations
@@ -44,6 +47,41 @@ SETTINGS = Settings(
     title={"zh": "示例邻里中心", "en": "Example Neighbourhood Centre"},
     timezone="Asia/Shanghai",
 )
+
+
+COMPONENTS = "components"
+"""The page of all that pages are made of."""
+PLAIN_PAGES: Mapping[str, Mapping[str, object]] = {
+    "login": {
+        "problem": "", "destination": "/", "name": "", "has_people": True, "has_local_ca": True,
+    },
+    "sign": {
+        "heading": "dashboard.sign", "text": "dashboard.sign-screen", "problem": "dashboard.form-wrong",
+        "destination": "/", "needed": "duty", "people": ["王芳", "Wang Fang"], "name": "",
+    },
+    "problem": {
+        "heading": "dashboard.problem-404", "text": "dashboard.problem-404-more", "may_log_out": True,
+    },
+    "offline": {},
+}  # fmt: skip
+"""By template: what it shows."""
+TEXTS = frozenset({"heading", "text", "problem"})
+"""The facts of them that are keys of sentences."""
+
+
+class Cell(NamedTuple):
+    """A cell of a board."""
+
+    device: str
+    title: dict[str, str]
+    number: str
+    state: str
+
+
+CELLS = [
+    Cell("board", {"zh": "示例", "en": "Example"}, str(number), state)
+    for number, state in enumerate(("free", "occupied", "open", "shut", "unknown"), 1)
+]
 
 
 def gallery_view(moment: GalleryMoment) -> View:
@@ -109,6 +147,7 @@ class Gallery:
             routes=[
                 Route("/", self._index),
                 Route("/events", self._events),
+                Route("/plain/{page}", self._plain_page),
                 Route("/{page}", self._page),
                 Mount("/static", static_files()),
             ]
@@ -116,17 +155,37 @@ class Gallery:
 
     async def _index(self, request: Request) -> Response:
         lang = request_language(request)
-        html = self._pages.render_plain("core/gallery.html", lang, states=STATES, names=self._names)
+        html = self._pages.render_plain(
+            "core/gallery.html", lang, states=STATES, names=[COMPONENTS, *self._names], plain=PLAIN_PAGES
+        )
+        return HTMLResponse(html, headers=SECURITY_HEADERS)
+
+    async def _plain_page(self, request: Request) -> Response:
+        """One that stands outside of the frame, whatever the state."""
+        lang, page = request_language(request), request.path_params["page"]
+        if page not in PLAIN_PAGES:
+            return Response(status_code=404)
+        facts = {
+            key: translate(lang, str(text)) if text and key in TEXTS else text
+            for key, text in PLAIN_PAGES[page].items()
+        }
+        html = self._pages.render_plain(
+            f"core/{page}.html", lang, **facts, in_language=lambda each: f"?lang={each}"
+        )
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
     async def _page(self, request: Request) -> Response:
         page, state = request.path_params["page"], request.query_params.get("state", "calm")
-        if page not in self._names or state not in STATES:
+        if page not in (*self._names, COMPONENTS) or state not in STATES:
             return Response(status_code=404)
         lang, now = request_language(request), self._clock.now().wall_ms
+        page, template = (HOME, "core/components.html") if page == COMPONENTS else (page, "")
         selection = self._pages.selection(page, "")
         view = gallery_view(GalleryMoment(state, now))
-        html = self._pages.render_page(page, view, lang, now, Role.INSTALLER, selection=selection)
+        html = self._pages.render_page(
+            page, view, lang, now, Role.INSTALLER, "王芳", template, selection,
+            icons=[*HEROICONS, *DRAWN], cells=CELLS,
+        )  # fmt: skip
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
     async def _events(self, _request: Request) -> Response:

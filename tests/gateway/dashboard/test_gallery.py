@@ -16,6 +16,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from gateway.web.gallery import STATES
+from tests.gateway.axe import violations
 from tests.gateway.browser import Page
 from tests.gateway.dashboard.test_wall import STICKS_OUT
 
@@ -49,7 +50,7 @@ def test_the_gallery_leads_to_every_state_of_every_page(address: str, chromium: 
     chromium.get(f"{address}/?lang=zh")
     linked = re.findall(r'href="/(\w[\w-]*)\?state=([\w-]+)&amp;lang=(\w\w)"', chromium.page_source)
     pages = {page for page, _, _ in linked}
-    assert pages >= {"overview", "kiosk", "visits", "safety", "walk-test", "lockers", "lines"}
+    assert pages >= {"overview", "kiosk", "components", "visits", "safety", "walk-test", "lockers", "lines"}
     assert len(linked) == len(pages) * len(STATES) * 2
     for page, state, lang in linked:
         with urlopen(f"{address}/{page}?state={state}&lang={lang}", timeout=10) as answer:
@@ -87,3 +88,38 @@ def test_a_state_looks_like_itself(
         assert not [each for each in chromium.get_log("browser") if each["source"] == "javascript"]
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+PLAIN = ("login", "sign", "problem", "offline")
+
+
+def test_what_pages_are_made_of_and_the_pages_outside_of_the_frame(
+    address: str, chromium: Chrome, tmp_path: Path
+) -> None:
+    page = Page(chromium, address)
+    paths = [
+        *(f"components?state={state}&" for state in ("calm", "away")),
+        *(f"plain/{name}?" for name in PLAIN),
+    ]
+    try:
+        for number, path in enumerate(paths):
+            for lang, width, scheme in (("zh", 1440, "light"), ("en", 390, "dark")):
+                chromium.execute_cdp_cmd(
+                    "Emulation.setDeviceMetricsOverride",
+                    {"width": width, "height": 2400, "deviceScaleFactor": 1, "mobile": width == 390},
+                )
+                features = [{"name": "prefers-color-scheme", "value": scheme}]
+                chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+                chromium.get(f"{address}/{path}lang={lang}")
+                assert chromium.execute_script("return document.documentElement.scrollWidth") <= width, path
+                assert violations(page) == [], (path, lang)
+                picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+                (tmp_path / f"{number}-{lang}.png").write_bytes(base64.b64decode(picture))
+        chromium.get(f"{address}/?lang=en")
+        linked = re.findall(r'href="/plain/([a-z]+)\?lang=zh"', chromium.page_source)
+        assert linked == list(PLAIN)
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    with pytest.raises(HTTPError, match="404"):
+        urlopen(f"{address}/plain/nothing", timeout=10)
