@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +34,12 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
     or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
     checks = _inherited_checks(struct_type, "CHECKS")
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
-    mistakes = list(unknown_keys(table, fields))
+    missing = [name for name, field in fields.items() if field.required and name not in table]
+    mistakes = list(unknown_keys(table, fields, missing))
     values: Table = {}
     for name, field in fields.items():
         if name not in table:
-            if field.required:
+            if name in missing:
                 mistakes.append(FieldMistake((), "key-missing", {"key": name}))
             continue
         try:
@@ -203,13 +204,15 @@ def lookalike_mistake(path: tuple[str, ...], value: Any) -> FieldMistake | None:
     return FieldMistake(path, key, {**facts, **as_read(value)})
 
 
-def unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
+def unknown_keys(table: Table, known: Any, missing: Sequence[str] = ()) -> Iterator[FieldMistake]:
+    """The keys that are not known. `missing`: those that must be given and are not."""
     for key in table:
         if key not in known and "." in key:
             yield FieldMistake((key,), "key-quoted", {"name": key})
         elif key not in known:
-            close = difflib.get_close_matches(key.lower(), list(known), 1)
-            yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
+            meant = difflib.get_close_matches(key.lower(), list(known), 1) or missing
+            sentence = "key-unknown" if meant else "key-none-of"
+            yield FieldMistake((key,), sentence, {"known": ", ".join(meant or sorted(known))})
 
 
 def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:

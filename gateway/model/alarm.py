@@ -44,6 +44,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hysteresis: float = 0.0
 
     CHECKS: ClassVar[Checks] = {"hysteresis": (lambda band: band >= 0, "not-negative")}
+    STRUCT_CHECKS: ClassVar[Checks] = {
+        "above": (
+            lambda limit: limit.above is None or limit.below is None or limit.below <= limit.above,
+            "limit-always",
+        )
+    }
 
     def exceeded(self, value: Value, was_exceeded: bool = False) -> bool:
         """Whether the value is out of bounds; `was_exceeded`: whether it was before, so that hysteresis

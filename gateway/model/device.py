@@ -89,8 +89,23 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     STRUCT_CHECKS: ClassVar[Checks] = {
         "min": (
             lambda point: point.min is None or point.max is None or point.min <= point.max, "min-above-max"
-        )
+        ),
+        "alarm": (
+            lambda point: point.alarm is None or point.can_be(point.alarm.above, point.alarm.below),
+            "limit-never",
+        ),
+        "true_above": (lambda point: point.can_be(point.true_above, None), "limit-never"),
+        "true_below": (lambda point: point.can_be(None, point.true_below), "limit-never"),
+        "equals": (
+            lambda point: (point.bit is not None) + (point.equals is not None) + bool(point.words) <= 1,
+            "tests-several",
+        ),
     }  # fmt: skip
+
+    def can_be(self, above: float | None, below: float | None) -> bool:
+        """Whether a reading within `min` and `max` can be above the one and below the other."""
+        is_above = above is None or self.max is None or above < self.max
+        return is_above and (below is None or self.min is None or below > self.min)
 
     @property
     def is_boolean(self) -> bool:

@@ -13,7 +13,7 @@ from gateway.capabilities.safety.services.alarms.rules import RuleCondition
 from gateway.capabilities.safety.services.escalation import EscalationStep
 from gateway.config import options
 from gateway.config.fields import struct_from_table
-from gateway.model import LINE_CHECKS, AlarmSpec, Checks
+from gateway.model import LINE_CHECKS, AlarmSpec, Checks, Limit, Point
 
 DRIVERS = [load_driver(name) for name in driver_names()]
 OPTIONS = [
@@ -98,6 +98,48 @@ def test_what_lies_within_is_checked_as_well(
     built, (mistake,) = struct_from_table(Holder, table)
     assert built is None
     assert (mistake.path, mistake.key) == (path, sentence)
+
+
+@pytest.mark.parametrize(
+    ("table", "mistakes"),
+    [
+        ({"max": 80, "alarm": {"hazard": "food", "above": 80}}, {"alarm": "limit-never"}),
+        ({"max": 80, "alarm": {"hazard": "food", "above": 79.9}}, {}),
+        ({"min": -40, "alarm": {"hazard": "food", "below": -40}}, {"alarm": "limit-never"}),
+        ({"min": -40, "max": 80, "true_above": 90}, {"true_above": "limit-never"}),
+        ({"min": 0, "true_below": 0}, {"true_below": "limit-never"}),
+        ({"bit": 0, "equals": 1}, {"equals": "tests-several"}),
+        ({"bit": 0, "words": {"on": True}}, {"equals": "tests-several"}),
+    ],
+)
+def test_a_point_whose_alarm_can_never_be_is_refused(
+    table: dict[str, Any], mistakes: dict[str, str]
+) -> None:
+    _, found = struct_from_table(Point, table)
+    assert {mistake.path[0]: mistake.key for mistake in found} == mistakes
+
+
+def test_a_limit_that_every_number_exceeds_is_refused() -> None:
+    _, (mistake,) = struct_from_table(Limit, {"above": 8, "below": 10})
+    assert (mistake.path, mistake.key) == (("above",), "limit-always")
+    assert struct_from_table(Limit, {"above": 8, "below": 8})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "known"),
+    [
+        ({"registr": 1, "y": 2}, "key-unknown", "register"),
+        ({"y": 2}, "key-unknown", "register"),
+        ({"register": 1, "y": 2}, "key-none-of", "register, width"),
+    ],
+)
+def test_an_unknown_key_is_told_with_what_may_be_meant(table: dict[str, Any], key: str, known: str) -> None:
+    class Place(msgspec.Struct):
+        register: int
+        width: int = 1
+
+    _, found = struct_from_table(Place, table)
+    assert (found[0].key, found[0].facts["known"]) == (key, known)
 
 
 def test_what_lies_within_is_checked_as_a_whole() -> None:

@@ -41,7 +41,7 @@ def test_what_is_written_is_read_and_for_the_owner_alone(tmp_path: Path) -> None
         ('role = "boss"\npassword = "{hash}"', 3, "choice"),
         ('role = "duty"\npassword = "secret"', 4, "person-password"),
         ('role = "duty"', 2, "key-missing"),
-        ('role = "duty"\npassword = "{hash}"\nage = 3', 5, "key-unknown"),
+        ('role = "duty"\npassword = "{hash}"\nage = 3', 5, "key-none-of"),
         ('role = "duty"\npassword = ', 4, ""),
     ],
 )

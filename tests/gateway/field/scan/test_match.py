@@ -105,7 +105,7 @@ def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_agai
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('colour = "red"', "key-unknown"),
+        ('colour = "red"', "key-none-of"),
         ("dialect = 16", "value-text"),
     ],
 )

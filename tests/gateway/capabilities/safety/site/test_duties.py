@@ -112,7 +112,7 @@ def test_a_plan_beside_the_site_takes_the_place_of_the_one_that_came_along(tmp_p
         ('en = "Shut the valve"', "en = 3", 9, "value-text"),
         (PLAN[PLAN.index("[step") :], "", 1, "plan-steps"),
         (PLAN[PLAN.index("[step") :], "step = 3\n", 7, "table-unnamed"),
-        ('who = "Anyone"', 'who = "Anyone"\ntell = 1', 9, "key-unknown"),
+        ('who = "Anyone"', 'who = "Anyone"\ntell = 1', 9, "key-none-of"),
     ],
 )
 def test_each_mistake_in_a_plan_is_named_with_its_line(
@@ -172,7 +172,7 @@ def test_a_site_says_what_it_asks_of_its_people(tmp_path: Path) -> None:
         ("smoke = 14", "smoke = nan", 8, "number-range"),
         ("smoke = 14", "smokes = 14", 8, "kind-unknown"),
         ("major = 1.5", "major = 0", 12, "positive"),
-        ("major = 1.5", "huge = 2", 12, "key-unknown"),
+        ("major = 1.5", "huge = 2", 12, "key-none-of"),
         ("every = 2", "every = 25", 17, "patrol-every"),
         ("every = 2", 'every = "often"', 17, "patrol-every"),
         ("every = 2", "every = 0", 17, "patrol-every"),
