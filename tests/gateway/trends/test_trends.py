@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import shutil
@@ -341,6 +342,7 @@ def test_a_day_on_which_clocks_change_is_whole() -> None:
 async def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     clock, file = FakeClock(), tmp_path / "no" / "trends.db"
     (tmp_path / "no").write_text("a file in the place of a folder")
     async with Journal.open(tmp_path / "journal.db", SystemClock()) as journal:
@@ -350,17 +352,17 @@ async def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
         for _ in range(400):
             await clock.advance(1)
             await asyncio.sleep(0.001)
-            told = sum("trends.db" in record.getMessage() for record in caplog.records)
+            told = len(caplog.records)
             if told:
                 break
         (tmp_path / "no").unlink()
         for _ in range(4000):
             await clock.advance(1)
             await asyncio.sleep(0.001)
-            if file.exists() and len(caplog.records) > told:
+            if len(caplog.records) > told:
                 break
         task.cancel()
-    assert told == 1
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.INFO]
     assert file.exists()
 
 
@@ -369,10 +371,9 @@ async def test_thousands_of_devices_are_read_in_short_turns(tmp_path: Path) -> N
     clock = FakeClock()
     values: dict[str, Value] = {f"point-{number}": float(number) for number in range(20)}
     async with Journal.open(tmp_path / "j.db", clock) as journal:
-        for second in range(2):
-            for number in range(2500):
-                journal.append_sample(Sample(f"device-{number}", stamp(second), values))
-            await journal._flush(telemetry=True)
+        for number in range(1500):
+            journal.append_sample(Sample(f"device-{number}", stamp(0), values))
+        await journal._flush(telemetry=True)
 
         async def longest_turn_s() -> float:
             writer = TrendWriter(tmp_path / "t.db", journal.reader, clock, "Asia/Shanghai", {})
