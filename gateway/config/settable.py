@@ -28,6 +28,8 @@ class SettingKind(StrEnum):
     NUMBER = "number"
     NAMES = "names"
     """Some of the `choices`."""
+    ROWS = "rows"
+    """A list of tables with the same keys, the `columns`."""
     WEEKLY = "weekly"
     """Spans by weekday, and dates in `closed`, as keys of the group's own table."""
 
@@ -47,6 +49,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What applies while the value is not in the file."""
     choices: Mapping[str, Mapping[str, str]] = {}
     """Names with their titles by language."""
+    columns: tuple[Setting, ...] = ()
+    """Of `ROWS`: the values of each row, with keys below that row."""
     about: str = ""
     """The point, or the key of an address, that it is about; it is named before the label."""
 

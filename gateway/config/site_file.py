@@ -47,7 +47,9 @@ CORE_TABLES = (
 )  # fmt: skip
 """The top-level tables that belong to no capability."""
 RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
-"""Changes of these, and of `[site]`, need a restart."""
+"""Changes of these, and of most of `[site]`, need a restart."""
+FOLLOWED_CENTRE_KEYS = ("title", "contact")
+"""What the pages and messages follow at once."""
 
 DEFAULT_POLL_S = 1.0
 
@@ -220,6 +222,8 @@ class _SiteReader(TomlReader):
             if before is None or after is None:
                 continue
             for key in before.__struct_fields__:
+                if name == "site" and key in FOLLOWED_CENTRE_KEYS:
+                    continue
                 if getattr(before, key) != getattr(after, key):
                     self.add_mistake((name, key), "needs-restart")
 

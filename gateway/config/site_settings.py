@@ -26,7 +26,15 @@ def setting_sections(site: Site) -> tuple[SettingSection, ...]:
     return (
         SettingSection(
             name="centre",
-            groups=(SettingGroup(path=("site",), settings=(title_setting("contact", "privacy-contact"),)),),
+            groups=(
+                SettingGroup(
+                    path=("site",),
+                    settings=(
+                        title_setting("title", "centre-title"),
+                        title_setting("contact", "privacy-contact"),
+                    ),
+                ),
+            ),
         ),
         SettingSection(name="hours", groups=(SettingGroup(path=("hours",), settings=(WEEKLY_HOURS,)),)),
         SettingSection(

@@ -314,7 +314,7 @@ class Dashboard:
     ) -> Response:
         """A page without frame and menu. `template` extends `base.html`."""
         lang = request_language(request)
-        html = self._pages.render_plain(template, lang, **facts)
+        html = self._pages.render_plain(template, lang, self.settings.title, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def _problem_page(self, request: Request, status: int, key: str = "", text: str = "") -> Response:
@@ -411,6 +411,7 @@ class Dashboard:
                         "now": self.follower.now_ms(),
                         "version": self._pages.version,
                         "title": self._pages.document_title(seen, lang),
+                        "site": self._pages.site_title(seen.title, lang),
                         "regions": regions if before is None else _region_changes(before, lines),
                     },
                 )

@@ -73,6 +73,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         trouble=snapshot.trouble or (snapshot.health.trouble if snapshot.health else ""),
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
+        title=settings.title,
         day=part_input.day,
         devices=with_annotations(part_input.devices, parts, views),
         uplink=_uplink(part_input.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),

@@ -92,6 +92,7 @@ def gallery_view(moment: GalleryMoment) -> View:
     parts = page_parts()
     views = {part.name: part.sample(moment) if part.sample else part.view(None, nothing) for part in parts}
     return View(
+        title=SETTINGS.title,
         gateway=gateway,
         trouble="",
         refused={},
@@ -156,7 +157,12 @@ class Gallery:
     async def _index(self, request: Request) -> Response:
         lang = request_language(request)
         html = self._pages.render_plain(
-            "core/gallery.html", lang, states=STATES, names=[COMPONENTS, *self._names], plain=PLAIN_PAGES
+            "core/gallery.html",
+            lang,
+            SETTINGS.title,
+            states=STATES,
+            names=[COMPONENTS, *self._names],
+            plain=PLAIN_PAGES,
         )
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
@@ -170,7 +176,7 @@ class Gallery:
             for key, text in PLAIN_PAGES[page].items()
         }
         html = self._pages.render_plain(
-            f"core/{page}.html", lang, **facts, in_language=lambda each: f"?lang={each}"
+            f"core/{page}.html", lang, SETTINGS.title, **facts, in_language=lambda each: f"?lang={each}"
         )
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 

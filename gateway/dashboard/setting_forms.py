@@ -15,6 +15,8 @@ from gateway.model.hours import WEEKDAY_KEYS, parse_days, parse_span
 from gateway.words import LANGUAGES
 
 MAX_TEXT = 200
+MAX_ROWS = 12
+"""Of a list of tables."""
 CLOSED = "closed"
 """The key of the dates on which a week does not apply."""
 _SEPARATORS = re.compile(r"[\s,，、;；]+")
@@ -35,17 +37,39 @@ def field_values(group: SettingGroup, data: Mapping[str, Any]) -> dict[str, str]
     """What the fields of a form show for a file."""
     shown: dict[str, str] = {}
     for number, setting in enumerate(group.settings):
-        name, value = f"v{number}", value_at(dict(data), (*group.path, *setting.key))
-        if setting.kind is SettingKind.TITLE:
-            titles = value if isinstance(value, dict) else dict.fromkeys(LANGUAGES[:1], value or "")
-            shown |= {f"{name}.{lang}": str(titles.get(lang, "")) for lang in LANGUAGES}
-        elif setting.kind is SettingKind.NAMES:
-            shown |= {f"{name}.{each}": "1" for each in value or ()}
-        elif setting.kind is SettingKind.WEEKLY:
-            shown |= {f"{name}.{key}": text for key, text in _week_texts(value or {}).items()}
-        else:
-            shown[name] = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        shown |= _shown_values(setting, f"v{number}", value_at(dict(data), (*group.path, *setting.key)))
     return shown
+
+
+def row_numbers(name: str, values: Form) -> range:
+    """The rows of a form: those that are filled in, and an empty one."""
+    rows = [int(field.split(".")[1]) for field in values if _is_of_row(field, name)]
+    return range(min(MAX_ROWS, max(rows, default=-1) + 2))
+
+
+def _is_of_row(field: str, name: str) -> bool:
+    return re.fullmatch(rf"{name}\.[0-9]{{1,3}}\.[0-9]+(\..+)?", field) is not None
+
+
+def _shown_values(setting: Setting, name: str, value: Any) -> dict[str, str]:
+    """What the fields of one setting show."""
+    if setting.kind is SettingKind.TITLE:
+        titles = value if isinstance(value, dict) else dict.fromkeys(LANGUAGES[:1], value or "")
+        return {f"{name}.{lang}": str(titles.get(lang, "")) for lang in LANGUAGES}
+    if setting.kind is SettingKind.NAMES:
+        return {f"{name}.{each}": "1" for each in value or ()}
+    if setting.kind is SettingKind.WEEKLY:
+        return {f"{name}.{key}": text for key, text in _week_texts(value or {}).items()}
+    if setting.kind is SettingKind.ROWS:
+        return {
+            field: text
+            for row, table in enumerate(value or ())
+            for column, each in enumerate(setting.columns)
+            for field, text in _shown_values(
+                each, f"{name}.{row}.{column}", value_at(table, each.key)
+            ).items()
+        }
+    return {name: "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)}
 
 
 def edits_of(
@@ -86,10 +110,38 @@ def _edits(setting: Setting, path: tuple[str, ...], name: str, given: Form, befo
         return [Edit(path, [each for each in setting.choices if f"{name}.{each}" in given])]
     if setting.kind is SettingKind.WEEKLY:
         return _week_edits(path, name, given, before or {})
+    if setting.kind is SettingKind.ROWS:
+        return _row_edits(setting, path, name, given, before or [])
     text = given.get(name, "")
     if setting.kind is SettingKind.NUMBER and text:
         return [Edit(path, _number(setting, name, text))]
     return [Edit(path, text or None)]
+
+
+def _row_edits(
+    setting: Setting, path: tuple[str, ...], name: str, given: Form, before: list[Any]
+) -> list[Edit]:
+    """The changed values of the rows; all of them where one comes or goes. A row whose fields are empty
+    goes."""
+    rows: list[dict[str, Any]] = []
+    for row in row_numbers(name, given):
+        table: dict[str, Any] = {}
+        for column, each in enumerate(setting.columns):
+            field = f"{name}.{row}.{column}"
+            own = {key: text for key, text in given.items() if key == field or key.startswith(f"{field}.")}
+            if own:
+                for edit in _edits(each, each.key, field, own, None):
+                    table[each.key[0]] = edit.value
+        if table:
+            rows.append(table)
+    if len(rows) != len(before):
+        return [Edit(path, rows or None)]
+    return [
+        Edit((*path, str(number), each.key[0]), row.get(each.key[0]))
+        for number, row in enumerate(rows)
+        for each in setting.columns
+        if row.get(each.key[0]) != before[number].get(each.key[0])
+    ]
 
 
 def _number(setting: Setting, name: str, text: str) -> float:

@@ -20,7 +20,6 @@ from .parts import Part
 
 def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> Settings:
     """The settings of pages that consist of these parts."""
-    title = site.centre.title
     return Settings(
         file=file,
         journal=site.journal.path,
@@ -34,11 +33,16 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
         local_ca=site.dashboard.local_ca,
         plain_http=site.dashboard.plain_http,
         password_again_minutes=site.dashboard.password_again_minutes,
-        title=dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title,
+        title=_title(site),
         timezone=site.centre.timezone,
         devices=device_infos(site),
         parts={part.name: part.settings(site) for part in parts},
     )
+
+
+def _title(site: Site) -> dict[str, str]:
+    title = site.centre.title
+    return dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title
 
 
 def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
@@ -84,6 +88,7 @@ def adopted_settings(settings: Settings, parts: Iterable[Part]) -> Settings:
         return settings
     return msgspec.structs.replace(
         settings,
+        title=_title(site),
         devices=device_infos(site),
         parts={part.name: part.settings(site) for part in parts},
     )

@@ -28,7 +28,7 @@ from gateway.web.part import PartHandlers
 from gateway.web.requests import read_form, request_language
 from gateway.words import error_summary, translate
 
-from .setting_forms import FieldError, edits_of, field_values
+from .setting_forms import FieldError, edits_of, field_values, row_numbers
 
 PAGE = "settings"
 WIRING = {"bus", "uplink"}
@@ -256,8 +256,9 @@ class SettingsHandlers(PartHandlers):
         ]
         return self._page(
             request, "settings-section.html", adopted, 422 if wrong else 200,
-            section=section, forms=forms, more=len(found) - len(forms), searchable=len(groups) > 8,
-            q=words, at=at, given=form or {}, wrong={each.field: each for each in wrong or ()}, sent=sent,
+            section=section, row_numbers=row_numbers, forms=forms, more=len(found) - len(forms),
+            searchable=len(groups) > 8, q=words, at=at, given=form or {}, sent=sent,
+            wrong={each.field: each for each in wrong or ()},
         )  # fmt: skip
 
     def _page(

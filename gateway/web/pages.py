@@ -146,7 +146,7 @@ class Pages:
         last = self._rendered.get(lang)
         if last is None or last[0] is not view:
             self._rendered[lang] = last = view, {}
-        facts = self._template_facts(lang) | {
+        facts = self._template_facts(lang, view.title) | {
             "view": view,
             "when": functools.partial(self._format_time, view.day),
             "device_row": functools.partial(self._device_row, lang, view.day),
@@ -171,7 +171,7 @@ class Pages:
         kept = self._device_rows.get(key)
         if kept is None or kept[0] != source:
             text = self._environment.get_template(DEVICE_ROW_FILE).render(
-                self._template_facts(lang),
+                self._template_facts(lang, {}),
                 when=functools.partial(self._format_time, day),
                 device=device,
                 page_of_devices=is_listed,
@@ -179,9 +179,13 @@ class Pages:
             self._device_rows[key] = kept = source, Markup(text)
         return kept[1]
 
+    def site_title(self, title: Mapping[str, str], lang: str) -> str:
+        """The title of the site, as all pages show it."""
+        return title_in(title, lang, translate(lang, "dashboard.product"))
+
     def document_title(self, view: View, lang: str) -> str:
         """The document's title; urgent news comes first, as a background tab shows only its start."""
-        site = title_in(self._settings.title, lang, translate(lang, "dashboard.product"))
+        site = self.site_title(view.title, lang)
         urgent = (part.heading(view.parts.get(part.name), lang) for part in self._parts)
         return " · ".join((*list(filter(None, urgent))[:1], site))
 
@@ -208,7 +212,7 @@ class Pages:
         return self._environment.get_template(
             template or ("wall.html" if name == KIOSK else "page.html")
         ).render(
-            self._template_facts(lang) | ({"query": query} if selection else {}),
+            self._template_facts(lang, view.title) | ({"query": query} if selection else {}),
             stream_view=f"{name}{'?' if query else ''}{query}.{lang}",
             when=functools.partial(self._format_time, view.day),
             view=view,
@@ -244,17 +248,17 @@ class Pages:
         ]
         return [page for _, page in sorted(listed, key=lambda each: each[0])]
 
-    def render_plain(self, template: str, lang: str, **facts: object) -> str:
-        """A page without frame, menu and alarms, for the public."""
-        known = self._template_facts(lang)
+    def render_plain(self, template: str, lang: str, title: Mapping[str, str], **facts: object) -> str:
+        """A page without frame, menu and alarms, for the public. `title`: the site's."""
+        known = self._template_facts(lang, title)
         return self._environment.get_template(template).render(known | {"heading": known["site"]} | facts)
 
-    def _template_facts(self, lang: str) -> dict[str, object]:
-        """The variables that every template has."""
+    def _template_facts(self, lang: str, title: Mapping[str, str]) -> dict[str, object]:
+        """The variables that every template has. `title`: the site's."""
         return {
             "lang": lang,
             "other": next(each for each in LANGUAGES if each != lang),
-            "site": title_in(self._settings.title, lang, translate(lang, "dashboard.product")),
+            "site": self.site_title(title, lang),
             "t": functools.partial(translate, lang),
             "named": lambda thing: title_in(
                 thing.title, lang, label(lang, "kind", getattr(thing, "device", "") or thing.name)

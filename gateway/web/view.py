@@ -212,6 +212,8 @@ class View(msgspec.Struct, frozen=True):
     refused: Mapping[str, list[str]]
     known: bool
     """Whether the journal has been read: before that, no alarm does not mean no danger."""
+    title: Mapping[str, str]
+    """The site's, by language."""
     day: str
     """The local date: what happened on another day is shown with its date."""
     devices: tuple[DeviceRow, ...]

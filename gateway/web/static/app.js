@@ -121,8 +121,10 @@ function focusNear(around) {
   place.focus({ preventScroll: true });
 }
 
-function applyRegions({ title, regions }) {
+function applyRegions({ title, site, regions }) {
   heading = title;
+  const head = document.querySelector("header h1");
+  if (head.textContent !== site) head.textContent = site;
   const before = activeAlarms();
   const focused = document.activeElement, around = ancestors(focused);
   for (const [id, html] of Object.entries(regions)) {

@@ -23,6 +23,7 @@ from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
 from tests.gateway.daemon.test_reload_live import House
 from tests.gateway.dashboard_fixtures import KEY, Served
+from tests.gateway.simulate.conftest import eventually
 from tests.ports import free_port
 
 SITE = """
@@ -247,6 +248,72 @@ def test_a_device_is_replaced_by_installers_alone_and_that_is_recorded(centre: C
         form = urlencode(fields) if method == "POST" else ""
         assert centre.served.ask(method, "/settings/replacement", form, cookie)[0] == 403
     assert "/settings/replacement" not in centre.served.ask("GET", "/settings", "", cookie)[2]
+
+
+ESCALATION = """
+[channel.desk]
+type = "webhook"
+url = "https://127.0.0.1:1/"
+secret_file = "{secret}"
+
+[escalation.default]
+steps = [{ after = 0, tell = ["duty"], by = ["desk"] }]  # 先通知当班
+"""
+
+
+def test_who_is_told_after_how_long_is_a_setting(centre: Centre) -> None:
+    secret = centre.house.folder / "secret"
+    secret.write_text("s3cret")
+    secret.chmod(0o600)
+    added = ESCALATION.replace("{secret}", str(secret))
+    centre.house.file.write_text(centre.text() + added, "utf-8")
+    centre.reload()
+    page = centre.get("/settings/escalation")[1]
+    assert 'name="v0.0.1.duty" value="1" checked' in page
+    assert 'name="v0.1.1.wang"' in page
+    assert 'name="v0.2' not in page
+
+    def steps() -> Any:
+        return tomllib.loads(centre.text())["escalation"]["default"]["steps"]
+
+    def save(**fields: str) -> int:
+        given = {"group": "escalation.default", "digest": centre.digest, **fields}
+        return centre.post("/settings/escalation", **given)[0]
+
+    first = {"v0.0.0": "0", "v0.0.1.duty": "1", "v0.0.2.desk": "1"}
+    second = {"v0.1.0": "300", "v0.1.1.wang": "1", "v0.1.2.desk": "1"}
+    assert save(**first, **second) == 303
+    assert steps() == [
+        {"after": 0, "tell": ["duty"], "by": ["desk"]},
+        {"after": 300, "tell": ["wang"], "by": ["desk"]},
+    ]
+    assert save(**first, **{**second, "v0.1.0": "600"}) == 303
+    assert steps()[1]["after"] == 600
+    # A step before the one above it, one that tells nobody, and none at all.
+    wrong = ({**second, "v0.0.0": "900"}, {"v0.1.0": "600"}, {**second, "v0.1.0": "-1"})
+    for fields in wrong:
+        assert save(**{**first, **fields}) == 422, fields
+    assert save(v1="600") == 422
+    assert save(**first, v1="900") == 303
+    assert len(steps()) == 1
+    assert tomllib.loads(centre.text())["escalation"]["default"]["repeat"] == 900
+    fire = {"group": "escalation", "name": "fire", **first}
+    assert centre.post("/settings/escalation", digest=centre.digest, **fire)[0] == 303
+    fire["name"] = "no-hazard"
+    assert centre.post("/settings/escalation", digest=centre.digest, **fire)[0] == 422
+
+
+def test_the_name_of_the_centre_is_on_all_pages_at_once(centre: Centre) -> None:
+    before = centre.text()
+    fields = {"group": "site", "v0.zh": "新邻里中心", "v0.en": "New Centre"}
+    assert centre.post("/settings/centre", digest=centre.digest, **fields)[0] == 303
+    assert tomllib.loads(centre.text())["site"]["title"] == {"zh": "新邻里中心", "en": "New Centre"}
+    eventually(lambda: "<h1>新邻里中心</h1>" in centre.get("/")[1])
+    assert "新邻里中心" in centre.served.ask("GET", "/")[2], "on the page for logging in"
+    assert centre.post("/settings/centre", digest=centre.digest, group="site")[0] == 422
+    assert centre.post("/settings/history/1", digest=centre.digest)[0] == 303
+    assert centre.text() == before
+    eventually(lambda: "新邻里中心" not in centre.get("/")[1])
 
 
 def test_settings_are_for_managers(centre: Centre) -> None:

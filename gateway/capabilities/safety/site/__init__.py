@@ -25,7 +25,13 @@ from ..services.supervision import Supervision
 from . import duties, escalation, rules
 from .duties import Duties, load_plan
 from .escalation import NotificationSettings
-from .settings import duty_sections, notification_sections, plan_sections, rule_sections
+from .settings import (
+    duty_sections,
+    escalation_sections,
+    notification_sections,
+    plan_sections,
+    rule_sections,
+)
 
 __all__ = ["SITE", "Duties", "NotificationSettings", "SafetySite", "load_plan"]
 
@@ -103,6 +109,7 @@ def settings(site: Site) -> list[SettingSection]:
     part = site.part(SafetySite)
     return [
         *notification_sections(part.notification),
+        *escalation_sections(part.notification),
         *duty_sections(part.duties),
         *plan_sections(part.duties),
         *rule_sections(site, part.rules),

@@ -77,6 +77,8 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
     channels: dict[str, ConfiguredChannel] = {}
     shifts: dict[str, Shift] = {}
     plans: dict[Hazard, EscalationPlan] = {}
+    plan_names: tuple[str, ...] = ()
+    """Of the plans in the site file: hazards, and `default`."""
 
     @property
     def reachable_contacts(self) -> ReachableContacts:
@@ -122,10 +124,13 @@ def read_notification_settings(reader: TomlReader, data: Table) -> NotificationS
     found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
     # Plans are checked against what is valid above; names that were reported there are skipped.
     plans = _read_plans(reader, data, found)
+    names = tuple(plans)
     default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
     return msgspec.structs.replace(
-        found, plans={**every, **{Hazard(name): plan for name, plan in plans.items()}}
+        found,
+        plans={**every, **{Hazard(name): plan for name, plan in plans.items()}},
+        plan_names=names,
     )
 
 

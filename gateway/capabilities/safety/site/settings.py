@@ -15,12 +15,14 @@ from gateway.config.settable import (
 )
 from gateway.config.site import Site
 from gateway.model import MAX_DELAY_S, Point
+from gateway.words import LANGUAGES, translate
 
 from ..services.alarms import Rule
+from ..services.escalation import DUTY_RECIPIENT
 from ..services.findings import CLOSE_WITHIN_HOURS
 from ..services.supervision import TEST_INTERVAL_DAYS
 from .duties import MAX_INTERVAL_DAYS, PLAN_SOURCE_PREFIX, Duties
-from .escalation import NotificationSettings
+from .escalation import DEFAULT_PLAN, NotificationSettings
 
 
 def notification_sections(part: NotificationSettings) -> Iterator[SettingSection]:
@@ -61,6 +63,53 @@ def notification_sections(part: NotificationSettings) -> Iterator[SettingSection
             ),
             new=SettingGroup(path=("roster",), settings=(on_duty, WEEKLY_HOURS), removable=True),
         )
+
+
+def escalation_sections(part: NotificationSettings) -> Iterator[SettingSection]:
+    """Who is told of an alarm after how long."""
+    if not (part.contacts and part.channels):
+        return
+    people = {name: each.title for name, each in part.contacts.items()}
+    on_duty = {language: translate(language, "setting.on-duty") for language in LANGUAGES}
+    steps = Setting(
+        key=("steps",),
+        label="step",
+        kind=SettingKind.ROWS,
+        columns=(
+            number_setting("after", "step-after", 0, 86_400, unit="seconds", default="0"),
+            Setting(
+                key=("tell",), label="step-tell", kind=SettingKind.NAMES,
+                choices={DUTY_RECIPIENT: on_duty, **people},
+            ),
+            Setting(
+                key=("by",), label="step-by", kind=SettingKind.NAMES,
+                choices={name: dict[str, str]() for name in part.channels},
+            ),
+        ),
+    )  # fmt: skip
+    settings = (
+        steps,
+        number_setting("repeat", "step-repeat", 60, 86_400, unit="seconds", default="600"),
+        Setting(key=("fallback",), label="step-fallback", kind=SettingKind.NAMES, choices=people),
+    )
+    yield SettingSection(
+        name="escalation",
+        groups=tuple(
+            SettingGroup(
+                path=("escalation", name),
+                title={
+                    language: translate(
+                        language, "setting.plan-default" if name == DEFAULT_PLAN else f"hazard.{name}"
+                    )
+                    for language in LANGUAGES
+                },
+                settings=settings,
+                removable=name != DEFAULT_PLAN,
+            )
+            for name in part.plan_names
+        ),
+        new=SettingGroup(path=("escalation",), settings=settings),
+    )
 
 
 def duty_sections(part: Duties) -> Iterator[SettingSection]:
