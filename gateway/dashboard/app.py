@@ -348,7 +348,10 @@ class Dashboard:
         return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
-        return self.page_response(request, request.scope["path"].removeprefix("/"))
+        page = request.scope["path"].removeprefix("/")
+        selection = self._pages.selection(page, request.url.query)
+        await self._pages.prepare(page, self.view, request_language(request), selection)
+        return self.page_response(request, page)
 
     async def _events(self, request: Request) -> Response:
         default = f"{HOME}.{request_language(request)}"
@@ -401,6 +404,7 @@ class Dashboard:
             quiet_s = 0.0
             seen = self.view
             for view, (page, lang, selection) in wanted.items():
+                await self._pages.prepare(page, seen, lang, selection)
                 regions = self._pages.render_regions(page, seen, lang, selection)
                 lines = {name: _lines_of(html) for name, html in regions.items()}
                 before, sent[view] = sent.get(view), lines

@@ -17,7 +17,7 @@ from gateway.web.part import HOME, KIOSK, Page, PagePart, PartHandlers, PartInpu
 from gateway.web.settings import DeviceInfo, title_in
 from gateway.web.view import BusReport, DiagnosisRow, Reminder
 
-from .device_list import device_selection
+from .device_list import device_selection, listed_devices
 from .device_page import PAGE as DEVICE_PAGE
 from .device_page import DeviceHandlers, device_choice
 from .site_settings import PAGE as SETTINGS_PAGE
@@ -110,6 +110,7 @@ CORE: PagePart[None, BusReports] = PagePart(
             regions=("devices",),
             menu_order=25,
             selection=device_selection,
+            rows=listed_devices,
         ),
         Page(
             name=DEVICE_PAGE,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.web.pages import label
 from gateway.web.settings import title_in
-from gateway.web.view import DeviceCondition, DeviceRow
+from gateway.web.view import DeviceCondition, DeviceRow, View
 from gateway.words import LANGUAGES
 
 ALARM = "alarm"
@@ -77,7 +77,7 @@ class DeviceSelection(msgspec.Struct, frozen=True):
         """The devices that match, in groups. `devices`: the worst first."""
         devices = tuple(devices)
         kinds = sorted({row.kind for row in devices}, key=lambda kind: label(lang, "kind", kind))
-        states = {state: sum(has_state(row, state) for row in devices) for state in STATES}
+        states = _count_states(devices)
         terms = _normalized(self.text).split()
         found = [
             row
@@ -116,6 +116,12 @@ class DeviceSelection(msgspec.Struct, frozen=True):
         return tuple(listed)
 
 
+def listed_devices(view: View, selection: DeviceSelection, lang: str) -> Iterator[DeviceRow]:
+    """The rows of the page, in its order."""
+    for group in selection.list_devices(view.devices, lang).groups:
+        yield from group.rows
+
+
 def device_selection(query: Mapping[str, str]) -> DeviceSelection:
     """What the query of an address chooses; what is not known there is ignored."""
     state, sort, rows = query.get("state", ""), query.get("sort", ""), query.get("rows", "")
@@ -133,6 +139,16 @@ def has_state(row: DeviceRow, state: str) -> bool:
     if state == ALARM:
         return bool(row.severity)
     return row.condition == state and not (state == DeviceCondition.GOOD and row.severity)
+
+
+def _count_states(rows: Iterable[DeviceRow]) -> dict[str, int]:
+    """How many devices have each of `STATES`."""
+    counts = dict.fromkeys(STATES, 0)
+    for row in rows:
+        in_alarm = bool(row.severity)
+        counts[ALARM] += in_alarm
+        counts[row.condition] += not (in_alarm and row.condition is DeviceCondition.GOOD)
+    return counts
 
 
 def _searchable(row: DeviceRow) -> str:

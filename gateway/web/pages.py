@@ -6,6 +6,7 @@ depends on the view and the language only, so equal views give equal regions.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
 MAX_KEPT_ROWS = 8
 """Rows that are kept for each device: two languages, two places, and as many of devices that are gone."""
+ROWS_PER_STEP = 20
+"""Rows of devices that are rendered before everything else has its turn."""
 DEVICE_ROW_FILE = "core/device-row.html"
 MAX_ATTENTION = 20
 """Devices that need attention which the overview lists; the rest are counted."""
@@ -139,6 +142,25 @@ class Pages:
         except ValueError:
             return choose({})
 
+    async def prepare(self, page: str, view: View, lang: str, selection: Selection | None = None) -> None:
+        """Do what is slow the first time in small steps, between which everything else has its turn: load
+        the templates of a page, and render the rows that it lists. `render_regions` then only puts them
+        together."""
+        list_rows = self._pages[page][1].rows
+        files = [_template_file(part, region) for part, region in self._regions[page]]
+        if list_rows:
+            slots = (*self._template_slots("device_state"), *self._template_slots("device_actions"))
+            files += [DEVICE_ROW_FILE, *(slot.template for slot in slots)]
+        for file in files:
+            self._environment.get_template(file)
+            await asyncio.sleep(0)
+        rows = list(list_rows(view, selection, lang)) if list_rows else []
+        for number, row in enumerate(rows):
+            if number % ROWS_PER_STEP == 0:
+                await asyncio.sleep(0)
+            self._device_row(lang, view.day, row)
+        await asyncio.sleep(0)
+
     def render_regions(
         self, page: str, view: View, lang: str, selection: Selection | None = None
     ) -> dict[str, str]:
@@ -151,8 +173,6 @@ class Pages:
             "when": functools.partial(self._format_time, view.day),
             "device_row": functools.partial(self._device_row, lang, view.day),
         }
-        if len(self._device_rows) > MAX_KEPT_ROWS * (len(view.devices) + 1):
-            self._device_rows.clear()  # Most are of devices that are gone.
         rendered = {}
         for part, region in self._regions[page]:
             is_chosen = selection is not None and region in self._pages[page][1].regions
@@ -162,6 +182,8 @@ class Pages:
                 if not is_chosen:
                     last[1][region] = text
             rendered[region] = text if is_chosen else last[1][region]
+        if len(self._device_rows) > MAX_KEPT_ROWS * (len(view.devices) + 1):
+            self._device_rows.clear()  # Most are of devices that are gone.
         return rendered
 
     def _device_row(self, lang: str, day: str, device: DeviceRow, *, is_listed: bool = True) -> Markup:

@@ -83,6 +83,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """What the fields of the address's query choose; its regions' templates have it as `selection`."""
     is_personal: bool = False
     """It is about the person who is logged in: their own page leads to it."""
+    rows: Callable[[View, Any, str], Iterable[DeviceRow]] | None = None
+    """The devices whose rows it lists, by the view, the selection and the language: so many that they are
+    rendered a few at a time."""
     has_own_route: bool = False
     """The part's handlers serve it, with a template of their own."""
 

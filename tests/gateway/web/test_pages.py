@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import msgspec
 
 from gateway.capabilities.safety.pages.view import SafetyAnnotation
@@ -24,6 +27,41 @@ def meter(name: str, **fields: object) -> DeviceRow:
     title, annotations = {"zh": f"电表 {name}", "en": name}, {"safety": SafetyAnnotation()}
     row = DeviceRow(name, title, "energy-meter", False, DeviceCondition.GOOD, at=0, annotations=annotations)
     return msgspec.structs.replace(row, **fields)
+
+
+def test_a_thousand_devices_hold_nothing_up(house: House) -> None:
+    """The first time, and when all of them have changed: no step takes long, and what comes of it is the
+    whole list, in its order, whatever is searched for."""
+    first, changed = (
+        seen(house, house.now(), "1970-01-01", *(meter(f"d{n}", at=at) for n in range(1000)))
+        for at in (0, 5000)
+    )
+    pages = Pages(house.settings, page_parts(), template_folders())
+    everything = DeviceSelection(rows=1000, sort="name")
+    for view in (first, changed):
+        for selection in (everything, DeviceSelection(rows=1000, text="d99")):
+            steps = []
+            preparing = pages.prepare("devices", view, "zh", selection)
+            for _ in range(10_000):
+                started = time.thread_time()
+                try:
+                    preparing.send(None)
+                except StopIteration:
+                    break
+                finally:
+                    steps.append(time.thread_time() - started)
+            started = time.thread_time()
+            text = pages.render_regions("devices", view, "zh", selection)["devices"]
+            steps.append(time.thread_time() - started)
+            assert max(steps) < 0.05
+            names = re.findall(r'<li class="line[^>]* data-key="(d\d+)"', text)
+            listed = [
+                row.name
+                for group in selection.list_devices(view.devices, "zh").groups
+                for row in group.rows
+            ]
+            assert names == listed
+            assert len(names) == (1000 if selection is everything else 11)
 
 
 def test_a_page_that_was_rendered_before_is_as_one_that_is_rendered_now(house: House) -> None:
