@@ -34,6 +34,8 @@ ROW_LENGTHS = {
 """By the hours of a history: the length of a row in its table. The first is the default."""
 RAW_HOURS = 6
 """A longer history is that of the statistics, but for what came after them."""
+MAX_PIECES = 4000
+"""Of the statistics of one point; those of a longer history are of several quarters of an hour each."""
 MAX_CHARTS = 6
 """Points whose history is shown at once."""
 
@@ -146,9 +148,10 @@ async def read_history(
     edges = tuple(_row_edges(since, until, ROW_LENGTHS[hours], zone))
     marks = tuple(time_marks(since, until, zone))
     gap_ms = round(1000 * stale_after_s(info.interval_s))
+    quarters = max(1, hours * 4 // MAX_PIECES)
     points: list[PointHistory] = []
     for name in [point] if point else names:
-        trend = await read_trend(file, epoch, info.name, [name], since, until, calendar)
+        trend = await read_trend(file, epoch, info.name, [name], since, until, calendar, quarters)
         is_boolean = name in info.boolean_points or any(
             isinstance(values.get(name), bool) for _, values in found
         )
@@ -179,10 +182,10 @@ async def read_history(
 async def _search(
     reader: JournalReader, device: str, first: int, now: Stamp, clock: Clock
 ) -> tuple[Found, int]:
-    """The readings of a device since a time, as far back as they are found in `SEARCH_TIMEOUT_S`: from
-    which time on."""
+    """The readings of a device since a time, as far back as the journal goes and they are found in
+    `SEARCH_TIMEOUT_S`: from which time on."""
     found: Found = []
-    since, started = first, clock.mono()
+    since, started = now.wall_ms, clock.mono()
     before = await reader.last_pos(Lane.TELEMETRY) + 1
     while packs := await reader.read_before(Lane.TELEMETRY, before, PACKS_PER_BATCH):
         before = packs[-1].pos
@@ -194,10 +197,8 @@ async def _search(
             times.append(at)
             if record.device == device and record.kind == "sample" and first <= at <= now.wall_ms:
                 found.append((at, {} if "error" in record.body else record.body["values"]))
-        if times and max(times) < first:
-            break
-        if times and clock.mono() - started > SEARCH_TIMEOUT_S:
-            since = max(first, min(times))
+        since = max(first, min(since, *times)) if times else since
+        if times and (max(times) < first or clock.mono() - started > SEARCH_TIMEOUT_S):
             break
     found.sort(key=lambda each: each[0])
     return found, since

@@ -87,15 +87,16 @@ class TrendDatabase:
         """The points of a device that have statistics."""
         return [point for (point,) in self._query("SELECT point FROM point WHERE device = ?", device)]
 
-    def bins(self, device: str, point: str, days: range) -> Iterator[SpannedBin]:
-        """The statistics of a point, of these local days, oldest first. Damaged rows are left out."""
+    def bins(self, device: str, point: str, days: range, quarters: int = 1) -> Iterator[SpannedBin]:
+        """The statistics of a point, of these local days, oldest first; those of each so many quarters as
+        one. Damaged rows are left out."""
         for (packed,) in self._query(
             "SELECT bins FROM json_each(?) AS wanted JOIN day ON day.day = wanted.value AND day.point = "
             "(SELECT id FROM point WHERE device = ? AND point = ?) ORDER BY wanted.value",
             json.dumps(list(days)), device, point,
         ):  # fmt: skip
             with contextlib.suppress(ValueError):
-                yield from tuple(unpack_spans(packed))
+                yield from tuple(unpack_spans(packed, quarters))
 
     def apply(
         self, bins: Bins, held: HeldValues, epoch: str, cursor: TrendCursor, calendar: Calendar

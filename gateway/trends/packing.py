@@ -7,7 +7,9 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from operator import mul
 
 from .statistics import QUARTER_MS, TrendBin
 
@@ -31,19 +33,36 @@ def pack_quarters(bins: Mapping[int, TrendBin]) -> bytes:
 def unpack_quarters(packed: bytes) -> dict[int, TrendBin]:
     """The bins of one day by quarter; one that stands for the day is under its first. Raises
     `ValueError`."""
-    return dict(_unpack(packed)[1])
+    _, first, (offsets, *fields) = _unpack(packed)
+    bins = (
+        TrendBin(low, high, mean, int(readings), int(known_ms))
+        for low, high, mean, readings, known_ms in zip(*fields, strict=True)
+    )
+    return {first + int(offset): each for offset, each in zip(offsets, bins, strict=True)}
 
 
-def unpack_spans(packed: bytes) -> Iterator[SpannedBin]:
-    """The bins of one day with their times, oldest first. Raises `ValueError`."""
-    width, bins = _unpack(packed)
-    for quarter, found in bins:
-        yield quarter * QUARTER_MS, (quarter + width) * QUARTER_MS, found
+def unpack_spans(packed: bytes, quarters: int = 1) -> Iterator[SpannedBin]:
+    """The bins of one day with their times, oldest first; those of each so many quarters as one. Raises
+    `ValueError`."""
+    width, first, (offsets, lows, highs, means, readings, known) = _unpack(packed)
+    begin = 0
+    while begin < len(offsets):
+        end = begin + 1
+        if quarters > 1:
+            end = bisect_left(offsets, (offsets[begin] // quarters + 1) * quarters, end)
+        part = slice(begin, end)
+        known_ms = int(sum(known[part]))
+        weights, weight = (known[part], known_ms) if known_ms else ((1,) * (end - begin), end - begin)
+        mean = sum(map(mul, means[part], weights)) / weight
+        whole = TrendBin(min(lows[part]), max(highs[part]), mean, int(sum(readings[part])), known_ms)
+        since, until = first + offsets[begin], first + offsets[end - 1] + width
+        yield int(since) * QUARTER_MS, int(until) * QUARTER_MS, whole
+        begin = end
 
 
 def thinned(packed: bytes, first_quarter: int, quarters: int) -> bytes:
     """The same with one bin for the day, which has that first quarter and so many. Raises `ValueError`."""
-    found = [each for _, each in _unpack(packed)[1]]
+    found = list(unpack_quarters(packed).values())
     whole = found[0]
     for each in found[1:]:
         whole = whole.plus(each, quarters * QUARTER_MS)
@@ -58,7 +77,8 @@ def _pack(width: int, bins: Iterable[tuple[int, TrendBin]]) -> bytes:
     return HEADER.pack(width, first) + zlib.compress(b"".join(map(_little_endian, columns)))
 
 
-def _unpack(packed: bytes) -> tuple[int, list[tuple[int, TrendBin]]]:
+def _unpack(packed: bytes) -> tuple[int, int, list[array[float]]]:
+    """The header and the columns, of equal lengths."""
     try:
         width, first = HEADER.unpack_from(packed)
         opened = zlib.decompressobj().decompress(packed[HEADER.size :], MAX_BINS * _ROW_BYTES)
@@ -73,9 +93,7 @@ def _unpack(packed: bytes) -> tuple[int, list[tuple[int, TrendBin]]]:
         column.frombytes(opened[at : at + count * column.itemsize])
         at += count * column.itemsize
         columns.append(_native(column))
-    offsets, *fields = columns
-    bins = (TrendBin(*row) for row in zip(*fields, strict=True))
-    return width, [(first + int(offset), each) for offset, each in zip(offsets, bins, strict=True)]
+    return width, first, columns
 
 
 def _little_endian(column: array[float]) -> bytes:

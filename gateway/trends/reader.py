@@ -24,10 +24,17 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 async def read_trend(
-    path: Path, epoch: str, device: str, points: Iterable[str], since: int, until: int, calendar: Calendar
+    path: Path,
+    epoch: str,
+    device: str,
+    points: Iterable[str],
+    since: int,
+    until: int,
+    calendar: Calendar,
+    quarters: int = 1,
 ) -> Trend:
-    """The statistics of a device's points between two times (Unix milliseconds); empty where there is no
-    file, or it cannot be read. `epoch`: that of the journal."""
+    """The statistics of a device's points between two times (Unix milliseconds), of so many quarters of an
+    hour each; empty where there is no file, or it cannot be read. `epoch`: that of the journal."""
 
     def read_all() -> Trend:
         with contextlib.closing(connect(path, readonly=True)) as database:
@@ -36,7 +43,7 @@ async def read_trend(
             found = {
                 point: tuple(
                     each
-                    for each in database.bins(device, point, days)
+                    for each in database.bins(device, point, days, quarters)
                     if since < each[1] and each[0] < until
                 )
                 for point in points

@@ -34,7 +34,7 @@ MARKS = 6
 EDGE_SHARE = 0.04
 MARK_STEPS = tuple(
     timedelta(minutes=minutes)
-    for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7 * 1440, 14 * 1440)
+    for minutes in (5, 10, 15, 30, 60, 120, 240, 720, 1440, 2880, 7 * 1440, 14 * 1440)
 )
 
 

@@ -22,6 +22,12 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from subjects import Figures, Workload, percentile
 
+from gateway.config import load_site
+from gateway.trends import Calendar, TrendBin, trends_file
+from gateway.trends.database import connect
+from gateway.trends.statistics import TrendCursor
+
+QUARTERS = 366 * 96
 PRESSES, QUIET_S, VIEWS, STREAMS, TABS = 100, 60.0, 7, 50, 5
 RATE_BYTES_PER_S, ROUND_TRIP_MS, CPU_SLOWDOWN = 1.6e6 / 8, 150, 4
 SETTLED_S = 1.0
@@ -110,9 +116,34 @@ def dashboard(workload: Workload) -> Figures:
             figures |= _first_paint(driver, relay, workload)
             figures |= _quiet_stream(driver, relay, workload)
             figures |= _presses(driver, rig, workload)
+            figures |= _year_curve(driver, relay, load_site(site).journal.path, workload)
         figures["process_mb"] = served.process.proportional_mb()
         figures |= _crowd(rig, served)
         return figures
+
+
+def _year_curve(
+    driver: webdriver.Chrome, relay: CountingRelay, journal: Path, workload: Workload
+) -> Figures:
+    """A year of one point by quarter of an hour, from the request to the end of loading."""
+    now = int(time.time()) // 900
+    bins = {
+        ("fridge-1", "temperature", now - number): TrendBin(2 + chance, 6 + chance, 4 + chance, 90, 900_000)
+        for number in range(1, QUARTERS)
+        for chance in [random.random()]
+    }
+    database = connect(trends_file(journal))
+    # As of another journal: the daemon goes on with its own.
+    calendar = Calendar("Asia/Shanghai")
+    database.apply(bins, database.held(), "benchmark", TrendCursor(1, now * 900_000, 0), calendar)
+    database.close()
+    took = []
+    for _ in range(max(1, round(VIEWS * workload.time_factor))):
+        driver.get(f"http://127.0.0.1:{relay.port}/device?name=fridge-1&hours=8784&point=temperature")
+        assert driver.execute_script("return document.querySelector('.chart .band').getBBox().width > 470")
+        script = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+        took.append(float(driver.execute_script(script)))
+    return {"year_curve_ms": statistics.median(took)}
 
 
 class Served:

@@ -209,6 +209,7 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "press_p50_ms": Figure("烟感→屏幕 p50", "press to pixel, p50", "ms", "≤300"),
         "press_p99_ms": Figure("烟感→屏幕 p99", "press to pixel, p99", "ms", "≤1000"),
         "press_samples": Figure("次数", "times"),
+        "year_curve_ms": Figure("一年每刻钟的曲线", "a year by quarter of an hour, drawn", "ms", "≤300"),
         "process_mb": Figure("进程内存（Pss）", "memory of its process (Pss)", "MB"),
         "crowd_mb": Figure("同上，打开五十页", "the same, fifty pages open", "MB", "≤60"),
         "crowd_export_mb": Figure("同上，导出工作簿之后", "the same, after exports", "MB", "≤60"),

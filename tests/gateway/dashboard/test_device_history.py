@@ -99,6 +99,19 @@ def test_what_the_journal_no_longer_has_comes_from_the_statistics(house: House) 
     assert [each.point for each in history(house, "gas", 366 * 24, "valve").points] == ["valve"]
 
 
+def test_a_new_journal_hides_nothing_of_what_came_before_it(house: House) -> None:
+    """Its own cursor is not there yet."""
+    house.says("gas", ago=30, lel=3.0)
+    quarter = house.now().wall_ms // QUARTER_MS
+    bins = {("gas", "lel", quarter - n): TrendBin(1.0, 2.0, 1.5, 180, 900_000) for n in range(2, 400)}
+    database = connect(trends_file(house.settings.journal))
+    database.apply(bins, {}, "another", TrendCursor(9, 1, 0), Calendar(house.settings.timezone))
+    database.close()
+    for hours, count in ((6, 22), (24, 94), (168, 398)):
+        (lel,) = history(house, "gas", hours, "lel").points
+        assert lel.count == pytest.approx(180 * count + 1, abs=2 * 180)
+
+
 async def epoch_of(journal: Path) -> str:
     async with JournalReader.open(journal) as reader:
         return await reader.read_meta("epoch")

@@ -210,7 +210,7 @@ def _record(device: str, body: dict[str, Any]) -> Record:
     st.dictionaries(
         st.integers(0, 100),
         st.builds(
-            TrendBin, *(3 * [st.floats(allow_nan=False, allow_infinity=False)]),
+            TrendBin, *(3 * [st.floats(-1e100, 1e100)]),
             st.integers(0, 2**32 - 1), st.integers(0, 900_000),
         ),
         min_size=1,
@@ -219,6 +219,17 @@ def _record(device: str, body: dict[str, Any]) -> Record:
 )  # fmt: skip
 def test_packing_loses_nothing_and_rubbish_is_refused(bins: dict[int, TrendBin], rubbish: bytes) -> None:
     packed = pack_quarters({2_000_000 + offset: each for offset, each in bins.items()})
+    spans = list(unpack_spans(packed))
+    assert [(since // QUARTER_MS, each) for since, _, each in spans] == [
+        (2_000_000 + offset, TrendBin(each.low, each.high, pytest.approx(each.mean), *each[3:]))
+        for offset, each in sorted(bins.items())
+    ]
+    grouped = list(unpack_spans(packed, 8))
+    assert len(grouped) == len({(offset - min(bins)) // 8 for offset in bins})
+    assert grouped[0][0] == spans[0][0]
+    assert grouped[-1][1] == spans[-1][1]
+    assert min(each.low for _, _, each in grouped) == min(each.low for each in bins.values())
+    assert sum(each.known_ms for _, _, each in grouped) == sum(each.known_ms for each in bins.values())
     assert unpack_quarters(packed) == {2_000_000 + offset: each for offset, each in bins.items()}
     for broken in (rubbish, packed[:-5] + rubbish[:5], packed[:7]):
         try:
