@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from gateway.base import control
 from gateway.config import Mistakes, Site, load_site
-from gateway.config.adoption import changes_between, load_adopted, load_revision_text, load_sources
+from gateway.config.adoption import load_adopted, load_revision_text, load_sources
 from gateway.config.editing import Edit, edited
 from gateway.config.reading import NAME_PATTERN
 from gateway.config.settable import SettingGroup, SettingSection, value_at
@@ -31,8 +31,6 @@ from gateway.words import error_summary, translate
 from .setting_forms import FieldError, edits_of, field_values, row_numbers
 
 PAGE = "settings"
-WIRING = {"bus", "uplink"}
-"""What an earlier version may change only for an installer; see `changes_between`."""
 GROUPS_PER_PAGE = 50
 TEST_TIMEOUT_S = 60.0
 CONTEXT_LINES = 2
@@ -226,7 +224,7 @@ class SettingsHandlers(PartHandlers):
         form, problems = await read_form(request), await self._problems(request, adopted, text)
         if not problems and not request.state.role.includes(Role.INSTALLER):
             site = await asyncio.to_thread(self._site_of, adopted, text)
-            if changes_between(adopted.site, site).keys() & WIRING:
+            if _for_installers(adopted.site) != _for_installers(site):
                 problems = [translate(request_language(request), "settings.wiring")]
         if form.get("digest") == adopted.site.digest and not problems:
             return await self._adopt(request, adopted, "history", "restore", {"revision": number})
@@ -298,6 +296,23 @@ class SettingsHandlers(PartHandlers):
             return []
         found = (msgspec.msgpack.decode(row, type=Revision) for row in rows)
         return sorted(found, key=lambda revision: -revision.number)
+
+
+def _for_installers(site: Site) -> object:
+    """What an earlier version may change only for an installer: lines, devices, the platform, and the
+    calibrations that lives depend on."""
+    devices = {
+        device.name: (
+            device.bus,
+            device.profile,
+            device.address,
+            device.serial,
+            device.every,
+            device.calibrations if device.calibration_role is Role.INSTALLER else None,
+        )
+        for device in site.devices.values()
+    }
+    return site.buses, site.uplink, devices
 
 
 def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
