@@ -36,6 +36,23 @@ HEROICONS = {
     "exit": "arrow-right-start-on-rectangle",
 }
 """By our name: theirs, of the outlined style."""
+RESIDENT_HEROICONS = {
+    "register": "pencil-square",
+    "look-up": "magnifying-glass",
+    "speak": "speaker-wave",
+    "advice": "chat-bubble-left-right",
+    "repair": "wrench-screwdriver",
+    "elderly-care": "home",
+    "childcare": "puzzle-piece",
+    "health": "heart",
+    "mediation": "scale",
+    "sanitation": "trash",
+    "parking": "truck",
+    "paperwork": "document-text",
+    "complaint": "megaphone",
+    "other": "ellipsis-horizontal-circle",
+}
+"""Those of the kiosk for residents, which no other page has."""
 DRAWN = {
     "gas": "M3 9h10.5a2.8 2.8 0 1 0-2.7-3.6M3 13h15.5a2.8 2.8 0 1 1-2.7 3.6M3 17h7.5a2.3 2.3 0 1 1-2.2 3",
     "water": "M12 3c3.5 4.3 6 7.2 6 10.5a6 6 0 0 1-12 0C6 10.2 8.5 7.3 12 3z",
@@ -46,10 +63,12 @@ LICENCE = "<!-- Heroicons, MIT License, Copyright (c) Tailwind Labs, Inc. -->"
 
 
 @functools.cache
-def icon_symbols() -> Markup:
+def icon_symbols(*, for_residents: bool = False) -> Markup:
     """All icons as SVG symbols `i-name`, for the top of a page; its style draws the lines."""
-    paths = {name: re.findall(r' d="([^"]+)"', heroicon_outline(icon)) for name, icon in HEROICONS.items()}
-    paths |= {name: [path] for name, path in DRAWN.items()}
+    icons = RESIDENT_HEROICONS if for_residents else HEROICONS
+    paths = {name: re.findall(r' d="([^"]+)"', heroicon_outline(icon)) for name, icon in icons.items()}
+    if not for_residents:
+        paths |= {name: [path] for name, path in DRAWN.items()}
     text = f'<svg class="icons" aria-hidden="true" focusable="false">{LICENCE}'
     for name, found in paths.items():
         drawn = "".join(f'<path d="{each}"/>' for each in found)

@@ -1,4 +1,4 @@
-"""`[needs]`: the categories of needs, who handles them, and where particulars are stored."""
+"""`[needs]`: the categories of needs, who handles them, and where particulars are stored; and notices."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gateway.config.site import Site
 from gateway.model import Checks
 from gateway.words import LANGUAGES, translate
 
+from .notices import PublicNotice, notice_settings, read_notices
 from .services import Category, Needs, Reception
 
 DAYS_PER_YEAR = 366.0
@@ -61,6 +62,7 @@ class NeedsSite(msgspec.Struct, frozen=True, kw_only=True):
 
     options: NeedsOptions | None = None
     reception: Reception | None = None
+    notices: Mapping[str, PublicNotice] = {}
 
 
 class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,13 +105,12 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(draft: SiteDraft) -> NeedsSite:
-    """Read `[needs]`."""
+    """Read `[needs]` and the notices."""
     reader = draft.reader
-    if "needs" not in draft.data:
-        return NeedsSite()
-    keys = reader.read_section(_NeedsKeys, draft.data, "needs")
+    notices = read_notices(reader, draft.data)
+    keys = reader.read_section(_NeedsKeys, draft.data, "needs") if "needs" in draft.data else None
     if keys is None:
-        return NeedsSite()
+        return NeedsSite(notices=notices)
     owners = _read_titles(reader, "owners", keys.owners) or _default_titles("need-owner", [DEFAULT_OWNER])
     referrals = _read_titles(reader, "referrals", keys.referrals)
     if not keys.referrals and not keys.category:
@@ -135,7 +136,8 @@ def read(draft: SiteDraft) -> NeedsSite:
         phone_per_hour=keys.phone_per_hour,
         address=keys.address.rstrip("/"),
     )
-    return NeedsSite(options=NeedsOptions(keys.path, keys.key), reception=reception)
+    options = NeedsOptions(keys.path, keys.key)
+    return NeedsSite(options=options, reception=reception, notices=notices)
 
 
 def _read_categories(
@@ -173,10 +175,11 @@ def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str
 
 
 def settings(site: Site) -> list[SettingSection]:
-    """How long needs are kept, how many there may be, and what those who handle them are called."""
+    """Notices, how long needs are kept, how many there may be, and the names of those who handle them."""
+    notices = notice_settings(site.part(NeedsSite).notices)
     reception = site.part(NeedsSite).reception
     if reception is None:
-        return []
+        return [notices]
     usual = Reception(categories={})
     numbers = (
         number_setting("keep_days", "needs-keep", 1, 3650, unit="days", default=f"{usual.keep_days:g}"),
@@ -195,12 +198,13 @@ def settings(site: Site) -> list[SettingSection]:
         for name in named
     )
     return [
-        SettingSection(name="needs", groups=(SettingGroup(path=("needs",), settings=(*numbers, *titles)),))
+        notices,
+        SettingSection(name="needs", groups=(SettingGroup(path=("needs",), settings=(*numbers, *titles)),)),
     ]
 
 
 SITE = SiteSection(
-    tables=("needs",),
+    tables=("needs", "notice"),
     read=read,
     figures=lambda part: {Needs.name: {name: Figure() for name in ("open", "new", "overdue")}},
     fixed=lambda part: {"needs": part.options},

@@ -11,7 +11,11 @@ from gateway.web.icons import icon_symbols
 from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import DeviceCondition
 
-SYMBOLS = {str(each.get("id")).removeprefix("i-"): each for each in ElementTree.fromstring(icon_symbols())}
+SYMBOLS = {
+    str(each.get("id")).removeprefix("i-"): each
+    for symbols in (icon_symbols(), icon_symbols(for_residents=True))
+    for each in ElementTree.fromstring(symbols)
+}
 
 
 def test_what_pages_ask_for_is_there() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from gateway.web.part import Page, PagePart, Tile
 
 from .handlers import NeedsHandlers
-from .view import NeedsSettings, NeedsView, needs_view, reminders, settings
+from .view import NeedsSettings, NeedsView, needs_view, reminders, sample, settings
 
 PAGES: PagePart[NeedsSettings, NeedsView] = PagePart(
     name="needs",
     settings=settings,
     view=needs_view,
-    sample=lambda moment: NeedsView(phones_can_register=moment.is_known),
+    sample=sample,
     reminders=reminders,
     pages=(Page(name="needs", title="dashboard.page-needs", menu_order=30, has_own_route=True),),
-    tiles=(Tile("phone-tile", order=60, on_wall=True, on_home=False),),
+    tiles=(
+        Tile("notices-tile", order=5, on_wall=True, on_home=False),
+        Tile("phone-tile", order=60, on_wall=True, on_home=False),
+    ),
     # The QR code that leads to the form is renewed on every page that shows it.
     scripts=("need.js",),
     styles=("needs.css",),

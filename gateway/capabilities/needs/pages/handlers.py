@@ -19,6 +19,7 @@ from starlette.routing import Route
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.base.security import SECURITY_LOG
+from gateway.capabilities.needs.notices import shown_notices
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import OPEN_STATES, OUTCOMES, Need, NeedState, Reception
@@ -34,6 +35,7 @@ from gateway.capabilities.needs.statistics import (
 from gateway.journal import JournalFailed
 from gateway.model import GatewayError, Role, sentence
 from gateway.web.access import SESSION_COOKIE, SESSION_LIFETIME_S
+from gateway.web.icons import RESIDENT_HEROICONS, icon_symbols
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
 from gateway.web.requests import ANONYMOUS_PERSON, client_address, read_form, request_language, set_cookie
@@ -43,8 +45,14 @@ from gateway.words import translate
 from .passes import ALLOWED_REQUESTS, COOKIE_NAME, KIOSK, PHONE, PHONE_LIFETIME_S, Passes
 from .view import NeedsSettings
 
-KIOSK_IDLE_S = 60
-"""A kiosk clears its form after this time without input."""
+KIOSK_IDLE_S = 180
+"""A kiosk forgets everything after this time without a touch."""
+ELDER_CATEGORIES = 6
+"""How many categories the elder mode offers: the first ones, and the last."""
+SCREENS = ("start", "category", "text", "contact", "consent", "ask")
+"""The questions of the kiosk, one on each screen."""
+SCREEN_OF_FIELD = {"category": "category", "text": "text", "name": "contact", "phone": "contact",
+                   "consent": "consent"}  # fmt: skip
 MAX_LISTED = 200
 """Needs per page of the list."""
 DESK_CHANNEL = "desk"
@@ -108,9 +116,13 @@ class NeedsHandlers(PartHandlers):
         return DESK_CHANNEL if request.state.person is not None else request.state.channel or PHONE
 
     @property
-    def _reception(self) -> Reception | None:
+    def _settings(self) -> NeedsSettings:
         settings: NeedsSettings = self._context.settings.parts["needs"]
-        return settings.reception
+        return settings
+
+    @property
+    def _reception(self) -> Reception | None:
+        return self._settings.reception
 
     async def _form_page(self, request: Request) -> Response:
         if "pass" in request.query_params:
@@ -133,6 +145,8 @@ class NeedsHandlers(PartHandlers):
 
     async def _register(self, request: Request, reception: Reception) -> Response:
         given = await read_form(request)
+        if "show" in given:  # The kiosk changes its language or mode, and keeps what was typed.
+            return self._form_response(request, given, screen=given["show"])
         channel, lang = self._request_channel(request), request_language(request)
         fields = normalized_fields(given)
         wrong = field_errors(fields)
@@ -173,11 +187,16 @@ class NeedsHandlers(PartHandlers):
         problem: str = "",
         status: int = 200,
         lookup: Mapping[str, Any] | None = None,
+        screen: str = "",
     ) -> Response:
         channel = self._request_channel(request)
+        now_ms = self._context.clock.now().wall_ms
+        template = "need-kiosk.html" if channel == KIOSK else "need-form.html"
         return self._resident_page(
-            request, "need-form.html", status, given=typed_fields, wrong=wrong_fields, problem=problem,
+            request, template, status, given=typed_fields, wrong=wrong_fields, problem=problem,
             lookup=lookup,
+            screen=_screen(screen, wrong_fields, problem=bool(problem), is_lookup=lookup is not None),
+            notices=shown_notices(self._settings.notices, now_ms, str(self._zone)),
             once=typed_fields.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
             wrong_names=[
                 translate(request_language(request), f"need.field-{name}") for name in wrong_fields
@@ -364,17 +383,43 @@ class NeedsHandlers(PartHandlers):
             "day": lambda at: datetime.fromtimestamp(at / 1000, self._zone).date().isoformat(),
         }
 
+    def _offered_categories(self, is_elder: bool) -> list[str]:
+        names = list(self._reception.categories) if self._reception else []
+        if is_elder and len(names) > ELDER_CATEGORIES:
+            return [*names[: ELDER_CATEGORIES - 1], names[-1]]
+        return names
+
     def _resident_page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
         """A page for residents."""
         channel = self._request_channel(request)
         idle_s = KIOSK_IDLE_S if channel == KIOSK else 0
-        shared = {"channel": channel, "idle_s": idle_s, **self._template_facts(request_language(request))}
+        is_kiosk = channel == KIOSK
+        is_elder = is_kiosk and "elder" in request.query_params
+        shared = {
+            "channel": channel,
+            "idle_s": idle_s,
+            "elder": is_elder,
+            "offered": self._offered_categories(is_elder),
+            "symbols": icon_symbols(for_residents=True) if is_kiosk else "",
+            "category_icon": lambda name: name if name in RESIDENT_HEROICONS else "other",
+            **self._template_facts(request_language(request)),
+        }
         return self._context.plain_page_response(request, f"needs/{template}", status, **shared, **facts)
 
     def _dashboard_page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
         """A page of the dashboard, for staff."""
         shared = self._template_facts(request_language(request))
         return self._context.page_response(request, "needs", f"needs/{template}", status, **shared, **facts)
+
+
+def _screen(wanted: str, wrong_fields: Mapping[str, str], *, problem: bool, is_lookup: bool) -> str:
+    """The question that the kiosk asks next: the first that was answered wrongly."""
+    wrong = {SCREEN_OF_FIELD.get(name, "") for name in wrong_fields}
+    if is_lookup:
+        return "ask"
+    if problem:
+        return "consent"
+    return next((each for each in SCREENS if each in wrong), wanted if wanted in SCREENS else SCREENS[0])
 
 
 def _filters(request: Request, state: str) -> dict[str, str]:

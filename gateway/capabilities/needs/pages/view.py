@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from gateway.capabilities.needs.notices import PublicNotice, shown_notices
 from gateway.capabilities.needs.services import Needs, Reception
 from gateway.capabilities.needs.site import NeedsSite
 from gateway.config import Site
+from gateway.web.gallery import GalleryMoment
 from gateway.web.part import PartInput
 from gateway.web.view import Reminder
 
 
 class NeedsSettings(msgspec.Struct, frozen=True):
-    """The configuration of needs; None if they are not registered."""
+    """The configuration of needs, None if they are not registered, and public notices."""
 
     reception: Reception | None = None
+    notices: Mapping[str, PublicNotice] = {}
+    timezone: str = "UTC"
 
 
 def settings(site: Site) -> NeedsSettings:
     """The settings of a site."""
-    return NeedsSettings(site.part(NeedsSite).reception)
+    part = site.part(NeedsSite)
+    return NeedsSettings(part.reception, part.notices, site.centre.timezone)
 
 
 class NeedsView(msgspec.Struct, frozen=True):
-    """Counts of needs that need attention."""
+    """Counts of needs that need attention, and the notices that are shown now."""
 
     new: int = 0
     overdue: int = 0
     phones_can_register: bool = False
     """Whether phones have an address to open, and may register."""
+    notices: tuple[dict[str, str], ...] = ()
+    """By language."""
 
 
 def needs_view(settings: NeedsSettings, part_input: PartInput) -> NeedsView:
@@ -42,7 +49,19 @@ def needs_view(settings: NeedsSettings, part_input: PartInput) -> NeedsView:
         new=values.get("new", 0),
         overdue=values.get("overdue", 0),
         phones_can_register=bool(reception and reception.address and reception.phone_per_hour),
+        notices=shown_notices(settings.notices, part_input.now.wall_ms, settings.timezone),
     )
+
+
+def sample(moment: GalleryMoment) -> NeedsView:
+    """The view at a moment of the gallery."""
+    if moment.state == "empty":
+        return NeedsView()
+    notice = {
+        "zh": "12 月 3 日（周四）8:00–12:00 停水检修，请提前储水。",
+        "en": "No water on Thursday 3 December, 8:00 to 12:00: please store some.",
+    }
+    return NeedsView(phones_can_register=moment.is_known, notices=(notice,))
 
 
 def reminders(part: NeedsView) -> Iterable[Reminder]:

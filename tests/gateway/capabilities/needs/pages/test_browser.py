@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.needs.services import NeedState
 from tests.gateway.browser import Page
@@ -44,48 +43,6 @@ def choose(page: Page, category: str) -> None:
 def number(page: Page) -> str:
     page.until(lambda: page.has("#receipt"))
     return page.text("#receipt").replace(" ", "")
-
-
-def test_at_the_kiosk_a_need_is_registered_and_asked_for(house: NeedsHouse, page: Page) -> None:
-    page.driver.get(f"{page.url}/needs")
-    page.click("form[action='/needs/kiosk'] button")
-    page.until(lambda: page.has("#register"))
-    fill(page, text="楼道灯坏了", name="张小凡")
-    page.click("#register [type=submit]")
-    page.shows("请补充或改正：类别、同意", "#wrong")
-    assert (value(page, "text"), value(page, "name")) == ("楼道灯坏了", "张小凡")
-    choose(page, "repair")
-    page.click(".consent input")
-    page.click("#register [type=submit]")
-    receipt = number(page)
-    assert house.needs()[receipt].channel == "kiosk"
-    page.click("a.primary")
-    page.until(lambda: page.has("#register"))
-    assert (value(page, "text"), value(page, "name"), page.has(":checked")) == ("", "", False)
-    fill(page, number=receipt + Keys.ENTER)
-    page.shows("已登记", "#state")
-    page.driver.back()
-    page.driver.back()
-    assert "张小凡" not in page.driver.page_source
-    page.driver.get(f"{page.url}/needs")
-    assert page.has("#key"), "the way to the dashboard asks for the key"
-
-
-def test_a_kiosk_that_is_left_alone_forgets_what_was_typed(page: Page) -> None:
-    page.driver.get(f"{page.url}/needs")
-    page.click("form[action='/needs/kiosk'] button")
-    page.until(lambda: page.has("#register"))
-    choose(page, "repair")
-    fill(page, text="私事", name="张小凡", phone="13800138000")
-    page.driver.execute_script("window.before = true; document.body.dataset.idle = '0.3'")
-    fill(page, phone="9")
-    page.until(lambda: not page.driver.execute_script("return window.before"))
-    page.until(lambda: page.has("#register"))
-    assert [value(page, name) for name in ("text", "name", "phone")] == ["", "", ""]
-    assert not page.has(":checked")
-    page.driver.back()
-    assert "私事" not in page.driver.page_source
-    assert all(value(page, name) == "" for name in ("text", "name", "phone") if page.has("#register"))
 
 
 def test_a_phone_scans_its_way_to_the_form(house: NeedsHouse, page: Page, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_phones_pass_ends_after_an_hour_and_a_kiosks_stays(monkeypatch: pytest
 def test_a_form_with_something_missing_says_what_and_keeps_what_was_typed(
     house: NeedsHouse, served: Served
 ) -> None:
-    cookie = cookie_for("kiosk")
+    cookie = cookie_for("phone")
     status, text = register(served, cookie, category="", text=" ", phone="call me", consent="")
     assert status == 422
     assert "请补充或改正：诉求内容、电话、类别、同意" in text
@@ -301,7 +301,7 @@ def test_a_screen_that_becomes_a_kiosk_leaves_the_dashboard(served: Served) -> N
         cookies.load(header)
     assert cookies["linli-session"].value == ""
     _, _, text = served.ask("GET", "/need", "", f"linli-need={cookies['linli-need'].value}")
-    assert 'data-idle="60"' in text
+    assert 'data-idle="180"' in text
     assert 'autocomplete="tel"' not in text
     _, _, text = served.ask("GET", "/need", "", cookie_for("phone"))
     assert "data-idle" not in text
