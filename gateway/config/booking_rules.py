@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from gateway.base.public_holidays import china_holidays
 from gateway.model import Checks
 from gateway.model.hours import MinuteSpan, parse_span
 from gateway.scheduling import (
     ALWAYS_OPEN,
     NO_HOLIDAYS,
-    HolidayCalendar,
     Opening,
     Quota,
     QuotaPeriod,
@@ -63,11 +63,10 @@ def read_booking_rules(
     table: Table,
     path: tuple[str, ...],
     kind: str,
-    calendar: HolidayCalendar = NO_HOLIDAYS,
 ) -> Resource | None:
     """The rules in a table; None if it has mistakes, which are reported."""
     keys = reader.build_struct(_BookingKeys, table, path)
-    opening = read_opening(reader, keys.hours, (*path, "hours"), calendar) if keys else None
+    opening = read_opening(reader, keys.hours, (*path, "hours")) if keys else None
     if keys is None or opening is None:
         return None
     return Resource(
@@ -81,9 +80,7 @@ def read_booking_rules(
     )
 
 
-def read_opening(
-    reader: TomlReader, table: Table, path: tuple[str, ...], calendar: HolidayCalendar
-) -> Opening | None:
+def read_opening(reader: TomlReader, table: Table, path: tuple[str, ...]) -> Opening | None:
     """Hours by weekdays as in `[hours]`, for `holiday` and `makeup` days, and for single dates. An empty
     table: always."""
     if not table:
@@ -101,7 +98,7 @@ def read_opening(
         holiday=spans.get(HOLIDAY_KEY),
         makeup=spans.get(MAKEUP_KEY),
         special=special,
-        calendar=calendar,
+        calendar=china_holidays() if {HOLIDAY_KEY, MAKEUP_KEY} & own.keys() else NO_HOLIDAYS,
     )
 
 

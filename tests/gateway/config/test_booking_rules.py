@@ -10,16 +10,14 @@ import pytest
 
 from gateway.config.booking_rules import read_booking_rules
 from gateway.config.reading import TomlReader
-from gateway.scheduling import ALWAYS_OPEN, NO_HOLIDAYS, HolidayCalendar, Quota, QuotaPeriod, Resource
+from gateway.scheduling import ALWAYS_OPEN, Quota, QuotaPeriod, Resource
 
 PATH = ("room", "hall", "booking")
 
 
-def read(
-    table: dict[str, Any], calendar: HolidayCalendar = NO_HOLIDAYS
-) -> tuple[Resource | None, list[str]]:
+def read(table: dict[str, Any]) -> tuple[Resource | None, list[str]]:
     reader = TomlReader(Path("site.toml"))
-    found = read_booking_rules(reader, table, PATH, "room", calendar)
+    found = read_booking_rules(reader, table, PATH, "room")
     return found, [f"{mistake.where}: {mistake.key}" for mistake in reader.mistakes]
 
 
@@ -28,7 +26,6 @@ def test_without_rules_it_is_always_open() -> None:
 
 
 def test_all_that_may_be_written() -> None:
-    calendar = HolidayCalendar(years=frozenset({2026}), holidays=frozenset({date(2026, 10, 1)}))
     found, mistakes = read(
         {
             "hours": {
@@ -36,8 +33,7 @@ def test_all_that_may_be_written() -> None:
                 "makeup": "08:00-21:00", "closed": ["2026-12-24"], "2026-12-31": "18:00-02:00",
             },
             "shortest": 30, "longest": 240, "ahead": 30, "quota": 480, "per": "month", "grace": 15,
-        },
-        calendar,
+        }
     )  # fmt: skip
     assert mistakes == []
     assert found is not None
@@ -45,6 +41,7 @@ def test_all_that_may_be_written() -> None:
     assert (found.quota, found.grace_ms) == (Quota(480, QuotaPeriod.MONTHLY), 900_000)
     days = {
         "2026-12-01": ((480, 1260),), "2026-12-05": ((540, 720), (840, 1020)), "2026-10-01": (),
+        "2026-10-10": ((480, 1260),),
         "2026-12-24": (), "2026-12-31": ((1080, 1560),),
     }  # fmt: skip
     assert {day: found.opening.spans_on(date.fromisoformat(day)) for day in days} == days
