@@ -13,7 +13,13 @@ from gateway.config.booking_rules import read_booking_rules
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized, table_names
-from gateway.config.settable import SettingGroup, SettingSection, number_setting, title_setting
+from gateway.config.settable import (
+    WEEKLY_HOURS,
+    SettingGroup,
+    SettingSection,
+    number_setting,
+    title_setting,
+)
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Checks, Hazard, Point, Service
 from gateway.scheduling import Resource
@@ -122,7 +128,8 @@ def _read_layout(draft: SiteDraft) -> Layout:
     if draft.core_is_valid and len(reader.mistakes) == before:
         there = reachable(with_counters(found, devices.values()).doors.values())
         for name in rooms:
-            if name not in there:
+            # A room without a counter can still be booked.
+            if name not in there and "booking" not in data["room"][name]:
                 reader.add_mistake(("room", name), "room-unreachable", room=name)
     return found
 
@@ -225,7 +232,19 @@ def settings(site: Site) -> list[SettingSection]:
         SettingGroup(path=("door", name), title=door.title, settings=(title_setting(),))
         for name, door in layout.doors.items()
     )
-    named = {"visitors": (own,), "rooms": rooms, "doors": doors}
+    most = MINUTES_PER_HOUR * 24
+    rules = (
+        number_setting("longest", "booking-longest", 1, most, unit="minutes", default=str(most)),
+        number_setting("ahead", "booking-ahead", 1, 400, unit="days", default="400"),
+        number_setting("quota", "booking-quota", 1, 31 * most, unit="minutes"),
+        number_setting("grace", "booking-grace", 1, most, unit="minutes"),
+    )
+    bookings = tuple(
+        SettingGroup(path=("room", name, "booking", *below), title=room.title, settings=settings)
+        for name, room in layout.rooms.items()
+        for below, settings in (((), rules), (("hours",), (WEEKLY_HOURS,)))
+    )
+    named = {"visitors": (own,), "rooms": rooms, "bookings": bookings, "doors": doors}
     return [SettingSection(name=name, groups=groups) for name, groups in named.items() if groups]
 
 

@@ -10,8 +10,8 @@ from gateway.base.public_holidays import china_holidays
 from gateway.scheduling import DayKind
 
 
-# 国务院办公厅关于 2026 年部分节假日安排的通知: National Day lasts from 1 to 7 October, for which 20 September and
-# 10 October are worked; Spring Festival from 15 to 23 February, for which 14 and 28 February are.
+# 国务院办公厅关于 2026 年部分节假日安排的通知: National Day is from 1 to 7 October, and 20 September and
+# 10 October are worked; Spring Festival is from 15 to 23 February, and 14 and 28 February are worked.
 @pytest.mark.parametrize(
     ("day", "kind"),
     [

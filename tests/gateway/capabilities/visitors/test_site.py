@@ -163,3 +163,13 @@ def test_a_counter_with_a_mistake_of_its_own_is_not_blamed_twice(tmp_path: Path)
     with pytest.raises(Mistakes) as refused:
         load(tmp_path, SITE.replace("unit = 3", "unit = -3"))
     assert {each.where.split(".")[0] for each in refused.value.mistakes} == {"device"}
+
+
+def test_a_room_that_nobody_counts_can_still_be_booked(tmp_path: Path) -> None:
+    booking = '[room.loft.booking]\nhours = { mon-fri = "08:00-18:00" }\nlongest = 120\n'
+    rooms = load(tmp_path, f"{SITE}\n{booking}").part(VisitorsSite).layout.rooms
+    assert rooms["loft"].resource.longest_ms == 7_200_000
+    assert rooms["loft"].resource.opening.week[5] == ()
+    with pytest.raises(Mistakes) as caught:
+        load(tmp_path, f"{SITE}\n{booking}shortest = 0\n")
+    assert [mistake.where for mistake in caught.value.mistakes] == ["room.loft.booking.shortest"]

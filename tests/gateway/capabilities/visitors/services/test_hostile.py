@@ -27,7 +27,21 @@ NAMES = st.sampled_from(
     ["in", "out", "period_in", "period_out", "period_start", "period_end", "time", "invalid"]
 )
 ARGS = st.sampled_from(
-    ["title", "class", "room", "door", "from", "until", "expected", "count", "minutes", "inside", "booking"]
+    [
+        "title",
+        "class",
+        "room",
+        "door",
+        "from",
+        "until",
+        "expected",
+        "count",
+        "minutes",
+        "inside",
+        "booking",
+        "person",
+        "wait",
+    ]
 )
 STAMPS = st.builds(
     lambda second, boot, clock: Stamp(wall(second), round(abs(second) * 1e9), boot, clock),
@@ -49,7 +63,9 @@ COMMANDS = st.builds(
         id="c", at=stamp, device="gateway", action=action, args=args, expires=0, origin="console"
     ),
     STAMPS,
-    st.sampled_from(["book", "cancel-booking", "mark-tour", "correct-inside", "open"]),
+    st.sampled_from(
+        ["book", "cancel-booking", "check-in-booking", "end-booking", "mark-tour", "correct-inside", "open"]
+    ),
     st.dictionaries(ARGS, VALUES, max_size=7),
 )
 

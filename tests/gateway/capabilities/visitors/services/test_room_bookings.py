@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.services import VisitBooking, Visitors
 from gateway.model import GatewayError, Tick
@@ -170,3 +173,48 @@ def test_bookings_of_an_earlier_version_go_on_although_they_overlap() -> None:
         book(centre, title="象棋")
     attended = told(centre.tick(TEN + 2 * HOUR), "attendance")
     assert {body["title"]: body["came"] for body in attended} == {"书法课": 4, "合唱": 4}
+
+
+ACTS = (
+    "book", "book", "wait", "cancel-booking", "check-in-booking", "end-booking", "tick", "came", "reboot",
+)  # fmt: skip
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(ACTS),
+        st.integers(0, 20 * 4),
+        st.sampled_from([1, 2, 4, 8]),
+        st.integers(0, 45),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_a_room_never_has_two_bookings_at_a_time(steps: list[tuple[str, int, int, int]]) -> None:
+    centre, second, came, refused = hall(), 4.0 * HOUR, 0, set[str]()
+    for number, (what, quarter, quarters, pause) in enumerate(steps):
+        second += pause * MINUTE
+        rows = [key for key in centre.rows if key.startswith("booking/")]
+        if what in ("book", "wait"):
+            try:
+                book(centre, quarter * 900, quarters / 4, second, title=f"{number}", wait=what == "wait",
+                     person=f"{number % 3}")  # fmt: skip
+            except GatewayError as error:
+                refused.add(error.key)
+        elif what == "tick":
+            centre.tick(second)
+        elif what == "came":
+            came += 1
+            centre.says(second, came, 0, "c")
+        elif what == "reboot":
+            centre.reboot()
+        elif rows:
+            centre.ask(second, what, booking=rows[quarter % len(rows)])
+        held = sorted(
+            (row.since, row.until)
+            for row in centre.rows.values()
+            if isinstance(row, VisitBooking) and row.is_held
+        )
+        assert all(first[1] <= then[0] for first, then in pairwise(held))
+    assert refused <= {f"booking-{reason}" for reason in ("taken", "past", "closed", "quota")}
