@@ -266,7 +266,7 @@ class Gateway:
             self.idle_s(),
             sum(each.polls for each in counters),
             sum(each.missed for each in counters),
-            self.uplink.telemetry_rows_behind if self.uplink and self.uplink.is_online else 0,
+            self.uplink.windows_behind if self.uplink and self.uplink.is_online else 0,
         )
 
     @property

@@ -31,8 +31,8 @@ INCREASE_WHILE_BEHIND = 1.1
 """Of the periods, for each interval in which delivery has fallen behind."""
 MAX_STRETCH = 10.0
 """Whatever holds the event loop, no device is polled less often than this allows."""
-MAX_ROWS_BEHIND, DRAIN_INTERVALS = 1, 5
-"""More rows than that are a backlog; it is being delivered if it has shrunk in so many intervals."""
+MAX_WINDOWS_BEHIND, DRAIN_INTERVALS = 1, 5
+"""More windows than that are a backlog; it is being delivered if it has shrunk in so many intervals."""
 MIN_REPORTED_STRETCH, REPORT_DELAY_S = 1.1, 10.0
 """An overload is reported when the periods have been that long, or as configured, for so many seconds."""
 
@@ -45,8 +45,8 @@ class LoadCounters(msgspec.Struct, frozen=True):
     polls: int
     missed: int
     """Polls since the start, and those for which there was no time."""
-    rows_behind: int
-    """Rows of telemetry that the platform has not acknowledged, while it is connected."""
+    windows_behind: int
+    """Windows of telemetry that the platform has not acknowledged, while it is connected."""
 
 
 class Overload:
@@ -55,7 +55,7 @@ class Overload:
     def __init__(self, clock: Clock, measure: Callable[[], LoadCounters]) -> None:
         self._clock = clock
         self._measure = measure
-        self._recent_rows_behind: deque[int] = deque(maxlen=DRAIN_INTERVALS)
+        self._recent_windows_behind: deque[int] = deque(maxlen=DRAIN_INTERVALS)
         self._idle_fractions: list[float] = []
         self._last_missed_fraction = 0.0
         self._agreed_at_s = clock.mono()
@@ -74,20 +74,21 @@ class Overload:
             self.update(
                 (after.idle_s - before.idle_s) / (now - began),
                 missed / max(1, polls + missed),
-                after.rows_behind,
+                after.windows_behind,
             )
             began, before = now, after
             self._report(now)
 
-    def update(self, idle_fraction: float, missed_fraction: float, rows_behind: int) -> None:
+    def update(self, idle_fraction: float, missed_fraction: float, windows_behind: int) -> None:
         """Adapt to the last interval: the part of it in which the event loop was idle, the part of the
-        polls for which there was no time, and the rows that the platform has not acknowledged.
+        polls for which there was no time, and the windows that the platform has not acknowledged.
 
         A backlog that is being delivered takes all the time there is, and is no overload by itself.
         """
-        recent = self._recent_rows_behind
-        falls_behind = rows_behind > MAX_ROWS_BEHIND and bool(recent) and rows_behind >= max(recent)
-        recent.append(rows_behind)
+        recent = self._recent_windows_behind
+        is_behind = windows_behind > MAX_WINDOWS_BEHIND
+        falls_behind = is_behind and bool(recent) and windows_behind >= max(recent)
+        recent.append(windows_behind)
         # One interval with missed polls, as after a start, is no overload.
         missed = min(missed_fraction, self._last_missed_fraction)
         self._last_missed_fraction = missed_fraction
@@ -99,7 +100,7 @@ class Overload:
         if idle_fraction < BUSY_IDLE_FRACTION and increase > MIN_INCREASE:
             self._set_stretch(self.stretch * increase)
         elif len(self._idle_fractions) == SPARE_INTERVALS and idle > (
-            SPARE_WHILE_BEHIND if rows_behind > MAX_ROWS_BEHIND else SPARE_IDLE_FRACTION
+            SPARE_WHILE_BEHIND if is_behind else SPARE_IDLE_FRACTION
         ):
             self._set_stretch(self.stretch * (1 - (idle - TARGET_IDLE_FRACTION)))
 
@@ -107,7 +108,7 @@ class Overload:
         """What was measured before says nothing about the new periods."""
         self.stretch = min(MAX_STRETCH, max(1.0, stretch))
         self._idle_fractions = []
-        self._recent_rows_behind.clear()
+        self._recent_windows_behind.clear()
         self._last_missed_fraction = 0.0
 
     def facts(self) -> dict[str, Any]:

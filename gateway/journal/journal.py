@@ -375,6 +375,15 @@ class Journal:
             for record in (*self._pending.alarms, *self._pending.events)
         ]
 
+    @property
+    def windows_behind(self) -> int:
+        """Committed windows of telemetry that the platform has not acknowledged. Of those that are not in
+        memory, the rows are counted."""
+        delivered = self.delivered_pos[Lane.TELEMETRY]
+        kept = [window for window in self._windows if window.pos is not None and window.pos > delivered]
+        first = (kept[0].first_pos if kept else None) or self.committed_pos[Lane.TELEMETRY] + 1
+        return len(kept) + max(0, first - 1 - delivered)
+
     def window_after(self, pos: int) -> TelemetryWindow | None:
         """The window that follows a position, if it is still in memory."""
         if pos >= self.committed_pos[Lane.TELEMETRY]:

@@ -39,9 +39,9 @@ from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
 from .native import Message, NativeDialect
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
-"""A row of telemetry is a whole window: more at a time would delay an alarm."""
-MAX_ROWS_BEHIND = 3
-"""Unacknowledged rows of telemetry above which the platform counts as behind."""
+"""A row of telemetry has up to 2048 records: more at a time would delay an alarm."""
+MAX_WINDOWS_BEHIND = 3
+"""Unacknowledged windows of telemetry above which the platform counts as behind."""
 LATEST_INTERVAL_S = 10.0
 LEDGER_INTERVAL_S = 3600.0
 LEDGER_DAYS = 2
@@ -312,14 +312,12 @@ class Uplink:
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     @property
-    def telemetry_rows_behind(self) -> int:
-        """Rows that the platform has not acknowledged, though it accepts telemetry."""
-        journal = self._journal
-        rows = journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY]
-        return 0 if self._holds_telemetry else rows
+    def windows_behind(self) -> int:
+        """Windows that the platform has not acknowledged, though it accepts telemetry."""
+        return 0 if self._holds_telemetry else self._journal.windows_behind
 
     def _is_behind(self) -> bool:
-        return self.telemetry_rows_behind > MAX_ROWS_BEHIND
+        return self.windows_behind > MAX_WINDOWS_BEHIND
 
     async def _publish_in_parts(
         self,

@@ -19,7 +19,7 @@ from tests.gateway.line import FIRE, Rig, a_device, names
 
 
 def stretches(*intervals: tuple[float, float, int]) -> list[float]:
-    """The factor after each interval: the idle part, the missed part, and the rows behind."""
+    """The factor after each interval: the idle part, the missed part, and the windows behind."""
     overload = Overload(FakeClock(), lambda: LoadCounters(0, 0, 0, 0))
     found = []
     for interval in intervals:

@@ -62,6 +62,12 @@ async def test_a_window_of_all_devices_is_several_rows_and_committed_in_short_tu
         assert window.first_pos == 1
         assert window.pos == -(-DEVICES // MAX_RECORDS_PER_ROW)
         assert j.committed_pos[Lane.TELEMETRY] == packs[-1].pos
+        windows = sum(sizes) // DEVICES
+        assert j.windows_behind == windows, "however many rows each has"
+        j.acknowledge(Lane.TELEMETRY, window.pos)
+        assert j.windows_behind == windows - 1
+        j.acknowledge(Lane.TELEMETRY, packs[-1].pos)
+        assert j.windows_behind == 0
 
 
 async def test_what_the_platform_has_is_not_kept_in_memory(tmp_path: Path) -> None:
@@ -70,6 +76,7 @@ async def test_what_the_platform_has_is_not_kept_in_memory(tmp_path: Path) -> No
             j.append_sample(Sample("d", clock.now(), {"x": 1}))
             await close_window(j, clock)
         assert j.window_after(0) is not None
+        assert j.windows_behind == 3
         j.acknowledge(Lane.TELEMETRY, 2)
         j.append_sample(Sample("d", clock.now(), {"x": 1}))
         await close_window(j, clock)
@@ -77,6 +84,20 @@ async def test_what_the_platform_has_is_not_kept_in_memory(tmp_path: Path) -> No
         following = j.window_after(2)
         assert following is not None
         assert following.pos == 3
+
+
+async def test_after_a_start_the_windows_behind_are_the_rows(tmp_path: Path) -> None:
+    async with journal(tmp_path) as (j, clock):
+        for _ in range(3):
+            j.append_sample(Sample("d", clock.now(), {"x": 1}))
+            await close_window(j, clock)
+        j.acknowledge(Lane.TELEMETRY, 1)
+        await j.commit()
+    async with journal(tmp_path) as (j, clock):
+        assert j.windows_behind == 2
+        j.append_sample(Sample("d", clock.now(), {"x": 1}))
+        await close_window(j, clock)
+        assert j.windows_behind == 3
 
 
 async def test_the_ledger_is_made_in_short_turns(tmp_path: Path) -> None:
