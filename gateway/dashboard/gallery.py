@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route
 
 from gateway.base.clock import SystemClock
 from gateway.model import Role
+from gateway.web.charts import Column, Mark, Reading, column_chart, heat_map, svg_text, time_chart
 from gateway.web.gallery import STATES, GalleryMoment
 from gateway.web.icons import DRAWN, HEROICONS
 from gateway.web.pages import Pages
@@ -25,6 +26,7 @@ from gateway.web.part import HOME, PartInput
 from gateway.web.requests import request_language
 from gateway.web.settings import Settings
 from gateway.web.snapshot import Snapshot
+from gateway.web.templating import Markup
 from gateway.web.view import (
     DeviceCondition,
     DeviceRow,
@@ -82,6 +84,26 @@ CELLS = [
     Cell("board", {"zh": "示例", "en": "Example"}, str(number), state)
     for number, state in enumerate(("free", "occupied", "open", "shut", "unknown"), 1)
 ]
+
+
+def sample_charts() -> list[Markup]:
+    """Each kind of chart: a curve with band and gap, one that is true or false, one without readings,
+    columns, and a heat map."""
+    run = [Reading(n, 20 + n % 7 - n % 3, 24 + n % 5, 22 + n % 4) for n in range(48)]
+    states = [Reading(n, n // 9 % 2, n // 9 % 2, n // 9 % 2) for n in range(48)]
+    marks = [Mark(n, f"{n // 2:02}:00") for n in range(6, 48, 6)]
+    bars = [Column(f"{n}:00", n * 7 % 40, n * 3 % 9, f"{n}:00", is_minimum=n == 12) for n in range(8, 20)]
+    cells = [[None if n == row else Column(str(n), n * row, 0, "") for n in range(12)] for row in range(7)]
+    return [
+        svg_text(chart)
+        for chart in (
+            time_chart("band", [run[:20], run[30:]], 0, 48, marks=marks, unit="°C"),
+            time_chart("true, false", [states], 0, 48, marks=marks, levels={0: "0", 1: "1"}, holds=True),
+            time_chart("empty", [], 0, 48, marks=marks, from_zero=True),
+            column_chart("columns", bars),
+            heat_map("heat map", list("1234567"), [str(n) for n in range(12)], cells),
+        )
+    ]
 
 
 def gallery_view(moment: GalleryMoment) -> View:
@@ -190,7 +212,7 @@ class Gallery:
         view = gallery_view(GalleryMoment(state, now))
         html = self._pages.render_page(
             page, view, lang, now, Role.INSTALLER, "王芳", template, selection,
-            icons=[*HEROICONS, *DRAWN], cells=CELLS,
+            icons=[*HEROICONS, *DRAWN], cells=CELLS, charts=sample_charts(),
         )  # fmt: skip
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
