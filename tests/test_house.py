@@ -17,8 +17,8 @@ from gateway.cli import commands
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "chinese_calendar", "cryptography", "cv2", "gpiod",
-         "heroicons", "httpx2", "jinja2", "paho", "prometheus_client", "py_vapid", "pymodbus",
+HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "chinese_calendar", "cryptography", "cv2", "fido2",
+         "gpiod", "heroicons", "httpx2", "jinja2", "paho", "prometheus_client", "py_vapid", "pymodbus",
          "segno", "serial", "starlette", "tomlkit", "uvicorn", "xlsxwriter"}  # fmt: skip
 
 
@@ -144,6 +144,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         # What streams are, and what pictures are.
         ("chinese_calendar", r"gateway/base/public_holidays\.py"),
         ("cv2", r"drivers/camera/capture\.py drivers/camera/vision\.py"),
+        ("fido2", r"gateway/web/passkeys\.py"),
         ("gpiod", r"drivers/gpio\.py"),
         # Once for devices, once for people: one side asks, the other tells.
         ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/https_post\.py"),

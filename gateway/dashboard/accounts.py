@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from typing import NamedTuple, Protocol
@@ -11,19 +12,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from gateway.base.connections import network_of
 from gateway.base.log import log_event
+from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.base.security import SECURITY_LOG
-from gateway.model import Role
+from gateway.base.tasks import exception_of
+from gateway.model import GatewayError, Role
 from gateway.web.access import SESSION_COOKIE
 from gateway.web.browsers import browser_in_words
 from gateway.web.login_limit import LoginLimit, PinLimit
 from gateway.web.pages import label
 from gateway.web.part import KIOSK, PageContext
+from gateway.web.passkeys import Passkeys, relying_party
 from gateway.web.people import MAX_NAME_CHARACTERS, is_valid_name, normalized_name
 from gateway.web.pins import PIN_PATTERN
 from gateway.web.requests import (
     ANONYMOUS_PERSON,
     client_address,
+    own_origin,
     read_form,
     remember_language,
     request_language,
@@ -38,6 +44,9 @@ SIGNATURE_LIFETIME_S = 120.0
 to enter a number for each step of the plan."""
 SCREEN_ROLES = (Role.DISPLAY, Role.DUTY)
 """What a screen may show by itself."""
+PASSKEY_LIMIT = RateLimit(30, 60.0)
+"""How often one address may ask to log in with a passkey."""
+PASSKEY_LOGIN_PATH = "/login/passkey"
 SIGN_STATUS = "sign"
 """The status of an answer that asks for a password or PIN first."""
 
@@ -79,12 +88,17 @@ class Accounts:
         self._pin_limit = PinLimit(self._mono)
         self._signatures: dict[str, _Signature] = {}
         """By the session of the screen."""
+        self.passkeys = Passkeys(self._context.settings.access, self._access.password_id, self._mono)
+        self._passkey_questions = RateLimiter(self._mono)
+        self._passkey_lock = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """Those that no role restricts; the page of the sessions is `sessions_route`."""
         return [
             # Also what is opened again after a failed login, whose address this is.
             Route("/login", self._login_response, methods=["GET", "POST"]),
+            Route(PASSKEY_LOGIN_PATH, self._passkey_question, methods=["POST"]),
+            Route("/sign/passkey", self._passkey_question, methods=["POST"]),
             Route("/logout", self._logout_response, methods=["POST"]),
             Route("/sign", self._sign_response, methods=["POST"]),
         ]
@@ -189,6 +203,7 @@ class Accounts:
             needed=str(needed),
             name=typed.get("name", ""),
             destination=typed.get("destination") or own_address(request),
+            has_passkeys=self.has_passkey(request),
         )
 
     def restriction(self, request: Request, needed: Role, *, by_itself: bool = False) -> Response | None:
@@ -209,7 +224,10 @@ class Accounts:
         lang, address, state = request_language(request), client_address(request), request.state
         name = normalized_name(form.get("name", "")) if state.is_screen else state.person
         secret, destination = form.get("secret", "").strip(), form.get("destination", "")
-        wait_s, is_right = await self._check_signature(request, name, secret)
+        if "passkey" in form and is_persons(request):
+            wait_s, is_right = 0, await self._passkey_person(request, form["passkey"], name) == name
+        else:
+            wait_s, is_right = await self.check_secret(request, name, secret)
         if is_right:
             if state.is_screen:
                 self._sign_screen(state.session, name)
@@ -218,14 +236,14 @@ class Accounts:
             done = JSONResponse({"status": "done", "message": ""})
             return RedirectResponse(destination, 303) if is_local_address(destination) else done
         SECURITY_LOG.add("sign-failed", address, by=name if self._is_person(name) else "")
-        key = "wait" if wait_s else "wrong-signature"
+        key = "wait" if wait_s else "passkey-refused" if "passkey" in form else "wrong-signature"
         problem = translate(lang, f"dashboard.{key}", seconds=wait_s)
         if is_local_address(destination):
             needed = Role(form["needed"]) if form.get("needed") in list(Role) else Role.DUTY
             return self.signing_page(request, needed, problem, name=name, destination=destination)
         return JSONResponse({"status": SIGN_STATUS, "message": problem}, 429 if wait_s else 403)
 
-    async def _check_signature(self, request: Request, name: str, secret: str) -> tuple[int, bool]:
+    async def check_secret(self, request: Request, name: str, secret: str) -> tuple[int, bool]:
         """Seconds to wait, and whether it is right. A PIN has limits of its own: whoever guesses it shuts
         nobody out of the login."""
         address, state = client_address(request), request.state
@@ -255,6 +273,75 @@ class Accounts:
 
     def _is_person(self, name: str) -> bool:
         return name in self._access.people
+
+    # Passkeys
+
+    def passkey_host(self, request: Request) -> str:
+        """The name for which passkeys are made where the request goes; empty where there can be none."""
+        return relying_party(own_origin(request))
+
+    def has_passkey(self, request: Request) -> bool:
+        """Whether whoever is logged in can sign with one."""
+        host, person = self.passkey_host(request), request.state.person
+        return is_persons(request) and self.passkeys.are_at(host, person)
+
+    async def _passkey_question(self, request: Request) -> Response:
+        """What a browser is to be asked, as JSON: by whom one wants to log in, or by the session's
+        person."""
+        is_login = request.scope["path"] == PASSKEY_LOGIN_PATH
+        lang, network = request_language(request), network_of(client_address(request))
+        if wait_s := self._passkey_questions.wait_s(network, PASSKEY_LIMIT):
+            message = translate(lang, "dashboard.wait", seconds=wait_s)
+            return JSONResponse({"status": "failed", "message": message}, 429)
+        self._passkey_questions.record(network)
+        person = "" if is_login else request.state.person
+        is_possible = is_login or is_persons(request)
+        if not is_possible or not self.passkeys.are_at(self.passkey_host(request), person):
+            message = translate(lang, "dashboard.passkey-none")
+            return JSONResponse({"status": "failed", "message": message}, 404)
+        # In a thread, as its library is loaded at the first time.
+        question = await asyncio.to_thread(self.passkeys.login_options, own_origin(request), person)
+        return JSONResponse(question)
+
+    async def _passkey_person(self, request: Request, answer: str, person: str = "") -> str:
+        """Who has shown a passkey; empty if nobody has. `person`: nobody else may."""
+        found = [""]
+
+        async def check() -> None:
+            now_ms = self._context.clock.now().wall_ms
+            async with self._passkey_lock:
+                found[0] = await asyncio.to_thread(
+                    self.passkeys.person_of, answer, own_origin(request), now_ms, person
+                )
+
+        if error := await exception_of(check()):
+            is_copied = isinstance(error, GatewayError) and error.key == "passkey-copied"
+            event = "passkey-copied" if is_copied else "passkey-refused"
+            SECURITY_LOG.add(event, client_address(request), by=person)
+        return found[0]
+
+    async def add_passkey(self, request: Request, name: str, answer: str) -> bool:
+        """Whether the browser's new passkey is kept for the session's person."""
+
+        async def add() -> None:
+            now_ms = self._context.clock.now().wall_ms
+            async with self._passkey_lock:
+                await asyncio.to_thread(
+                    self.passkeys.register, request.state.person, name, own_origin(request), answer, now_ms
+                )
+
+        error = await exception_of(add())
+        event = "passkey-refused" if error else "passkey-added"
+        SECURITY_LOG.add(event, client_address(request), by=request.state.person)
+        return error is None
+
+    async def remove_passkey(self, request: Request, passkey_id: str) -> None:
+        """The session's person no longer has it. Raises `GatewayError`."""
+        person = request.state.person
+        async with self._passkey_lock:
+            is_known = await asyncio.to_thread(self.passkeys.remove, person, passkey_id)
+        if is_known:
+            SECURITY_LOG.add("passkey-removed", client_address(request), by=person)
 
     # Sessions
 
@@ -339,6 +426,7 @@ class Accounts:
             destination=destination,
             in_language=functools.partial(_with_language, destination),
             has_local_ca=self._context.settings.local_ca,
+            has_passkeys=self.passkeys.are_at(self.passkey_host(request)),
         )
 
     async def log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:
@@ -368,6 +456,13 @@ class Accounts:
         key = "wrong-password" if self._access.people else "wrong-key"
         return self.ask_for_login(request, 401, translate(lang, f"dashboard.{key}"), **typed)
 
+    async def _log_in_by_passkey(self, request: Request, answer: str, destination: str) -> Response:
+        if person := await self._passkey_person(request, answer):
+            return await self._logged_in(request, person, self._access.sign_session(person), destination)
+        log_event(logging.WARNING, "login-failed", address=client_address(request))
+        problem = translate(request_language(request), "dashboard.passkey-refused")
+        return self.ask_for_login(request, 401, problem, destination=destination)
+
     async def _logged_in(self, request: Request, person: str, cookie: str, destination: str) -> Response:
         address = client_address(request)
         log_event(logging.INFO, "login", by=person, address=address)
@@ -386,12 +481,10 @@ class Accounts:
             return RedirectResponse("/", 303)
         form = await read_form(request)
         destination = form.get("destination", "")
-        return await self.log_in(
-            request,
-            form.get("key", "").strip(),
-            form.get("name", ""),
-            destination if is_local_address(destination) else "/",
-        )
+        destination = destination if is_local_address(destination) else "/"
+        if "passkey" in form:
+            return await self._log_in_by_passkey(request, form["passkey"], destination)
+        return await self.log_in(request, form.get("key", "").strip(), form.get("name", ""), destination)
 
     async def _logout_response(self, request: Request) -> Response:
         """End the session. Whoever passes a screen does not put it out of use."""
@@ -404,6 +497,12 @@ class Accounts:
         response = RedirectResponse("/", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response
+
+
+def is_persons(request: Request) -> bool:
+    """Whether the session is that of a person: a screen is nobody's, and the key is no person."""
+    state = request.state
+    return state.person is not None and not (state.is_screen or state.by_key)
 
 
 def is_local_address(address: str) -> bool:

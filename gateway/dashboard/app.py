@@ -55,8 +55,9 @@ from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import View
 from gateway.words import LANGUAGES, error_summary, translate
 
-from .accounts import SIGN_STATUS, Accounts
+from .accounts import PASSKEY_LOGIN_PATH, SIGN_STATUS, Accounts
 from .follower import Follower
+from .own_account import OwnAccount
 from .parts import Part, static_folders, template_folders
 from .phone_app import OPEN_PATHS, PhoneApp
 from .trust import TrustHandlers
@@ -207,6 +208,10 @@ class Dashboard:
                 ),
                 *self.accounts.routes(),
                 self._restricted(self.accounts.sessions_route(), self._pages.role_of("sessions")),
+                *(
+                    self._restricted(route, self._pages.role_of("account"))
+                    for route in OwnAccount(self, self.accounts).routes()
+                ),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
@@ -283,7 +288,7 @@ class Dashboard:
         if request.method not in READING and not is_same_origin(request.headers):
             SECURITY_LOG.add("page-foreign", client_address(request))
             return self._problem_page(request, 403)
-        arriving = path == "/login" or (path == "/" and "key" in request.query_params)
+        arriving = path in {"/login", PASSKEY_LOGIN_PATH} or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path in PATHS_WITHOUT_SESSION:
             return None
         if path.startswith("/static/") or any(
@@ -305,7 +310,7 @@ class Dashboard:
         html = self._pages.render_page(
             name, self.view, lang, self.follower.now_ms(), request.state.role, request.state.person,
             template, selection, acting_role=self.accounts.role_of_actors(request),
-            is_screen=request.state.is_screen, **facts,
+            is_screen=request.state.is_screen, has_passkey=self.accounts.has_passkey(request), **facts,
         )  # fmt: skip
         return remember_language(request, lang, HTMLResponse(html, status))
 

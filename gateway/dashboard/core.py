@@ -126,7 +126,8 @@ CORE: PagePart[None, BusReports] = PagePart(
             menu_order=60,
             role=Role.INSTALLER,
         ),
-        Page(name="sessions", title="dashboard.page-sessions", has_own_route=True),
+        Page(name="account", title="dashboard.page-account", role=Role.DISPLAY, has_own_route=True),
+        Page(name="sessions", title="dashboard.page-sessions", is_personal=True, has_own_route=True),
         Page(
             name=SETTINGS_PAGE,
             title="dashboard.page-settings",

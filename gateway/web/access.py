@@ -20,12 +20,20 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from gateway.base.files import create_durably, file_state
 from gateway.base.log import error_text, log_event
 from gateway.base.security import SECURITY_LOG
-from gateway.model import ConfigError, Role
+from gateway.model import ConfigError, GatewayError, Role
 from gateway.wire.secret import is_open_to_others
 from gateway.words import preferred_language
 
-from .passwords import ITERATIONS, LANES, MAX_PASSWORD_CHARACTERS, MEMORY_KIB, is_password_of
-from .people import People, people_file, read_people
+from .passwords import (
+    ITERATIONS,
+    LANES,
+    MAX_PASSWORD_CHARACTERS,
+    MEMORY_KIB,
+    hash_password,
+    is_password_of,
+)
+from .people import People, people_file, read_people, write_people
+from .pins import check_new_pin
 from .sessions import OpenSession, Sessions, session_id
 
 SESSION_COOKIE = "linli-session"
@@ -137,6 +145,22 @@ class Access:
         person = self.people.get(name)
         return await self._is_right(pin, person.pin if person and person.pin else NOBODYS_HASH)
 
+    async def set_pin(self, name: str, pin: str) -> None:
+        """Give a person another PIN. Raises `ConfigError`: nobody may have it, or the file of the people is
+        wrong; and `GatewayError`: there is no such person, or the file cannot be written."""
+        check_new_pin(pin)
+        async with self._hashing:
+            await asyncio.to_thread(self._write_pin, name, pin)
+
+    def _write_pin(self, name: str, pin: str) -> None:
+        if self._people_file is None or name not in (people := read_people(self._people_file)):
+            raise GatewayError("person-unknown", name=name, known="—")
+        changed = msgspec.structs.replace(people[name], pin=hash_password(pin))
+        try:
+            write_people(self._people_file, {**people, name: changed})
+        except OSError as error:
+            raise GatewayError("people-unsaved", file=self._people_file, reason=error) from error
+
     async def _is_right(self, secret: str, secret_hash: str) -> bool:
         """One is checked after the other, so that many at once do not take all memory and processors."""
         if len(secret) > MAX_PASSWORD_CHARACTERS:
@@ -151,13 +175,13 @@ class Access:
 
     def sign_session(self, name: str) -> str:
         """The cookie of a person who has shown the password."""
-        return self._sessions.dumps([name, secrets.token_urlsafe(8), self._password_id(name)])
+        return self._sessions.dumps([name, secrets.token_urlsafe(8), self.password_id(name)])
 
     def sign_screen_session(self, name: str, role: Role) -> str:
         """The cookie of a screen that hangs or stands somewhere, and is nobody's."""
         return self._sessions.dumps([name, secrets.token_urlsafe(8), role, "screen"])
 
-    def _password_id(self, name: str) -> str:
+    def password_id(self, name: str) -> str:
         """What tells one password of a person from the next; empty if there is no such person."""
         person = self.people.get(name)
         if person is None:
@@ -183,7 +207,7 @@ class Access:
         is_person, is_screen = len(more) == 2, len(more) == 3
         proof = more[1] if is_person else ""
         person = self.people.get(name) if is_person else None
-        if is_person and (person is None or proof != self._password_id(name)):
+        if is_person and (person is None or proof != self.password_id(name)):
             return None
         if not is_screen and time.time() - signed_ms / 1000 > SESSION_LIFETIME_S:
             return None
@@ -208,8 +232,13 @@ class Access:
         return [
             each
             for each in self.sessions.open()
-            if not each.proof or each.proof == self._password_id(each.person)
+            if not each.proof or each.proof == self.password_id(each.person)
         ]
+
+    def user_id(self, name: str) -> bytes:
+        """What an authenticator knows a person by, which says nothing about them (Web Authentication,
+        14.6.1)."""
+        return hmac.digest(self._secret, f"user {name}".encode(), hashlib.sha256)
 
     def sign_token(self, purpose: str, content: str) -> str:
         """A signed token that is valid for that purpose only."""

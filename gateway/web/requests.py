@@ -73,6 +73,12 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def own_origin(request: Request) -> str:
+    """The origin at which the browser sees these pages: scheme, name and, where it is not the usual one,
+    the port."""
+    return f"{request.scope['scheme']}://{request.headers.get('host', '').lower()}"
+
+
 async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The body. Raises `HTTPException` if it is longer than that, or the client leaves."""
     body = bytearray()

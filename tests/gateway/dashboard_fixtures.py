@@ -60,6 +60,7 @@ from gateway.journal import Journal
 from gateway.model import Fact, Hazard, ReadFailed, Role, Sample, Stamp, Value
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
+from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
 
@@ -496,6 +497,11 @@ class Served:
         """A session."""
         _, headers, _ = self.ask("GET", f"/?key={KEY}&name={quote('王芳')}")
         return headers["set-cookie"].partition(";")[0]
+
+    def idle_cookie(self, access_key: Path) -> dict[str, Any]:
+        """The session of somebody who came in by the key and has done nothing yet, for a browser."""
+        value = Access(KEY, access_key).sign_owner_session("Wang")
+        return {"name": SESSION_COOKIE, "value": value}
 
     def end(self) -> float | None:
         """SIGTERM; returns the exit code. Kills and fails after five seconds."""

@@ -7,6 +7,7 @@ const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
 const CALL_INTERVAL_MS = 5_000; // a tab that the shared stream does not hear is taken for closed
 const ANSWER_TIMEOUT_MS = 3_000; // the shared stream answers every call
+const POST_TIMEOUT_MS = 60_000; // a picture from a phone takes a while
 const COMMAND_TIMEOUT_MS = 20_000; // the gateway executes no command that is older than 15 s
 
 document.documentElement.classList.add("script");
@@ -307,7 +308,7 @@ async function post(path, body, headers = {}) {
     const answer = await fetch(path, {
       method: "POST", body,
       headers: { ...headers, accept: "application/json" },
-      signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
+      signal: AbortSignal.timeout(POST_TIMEOUT_MS),
     });
     const { status, message, people } = answer.status === 403 ? await answer.clone().json() : {};
     if (status !== "sign") return answer;
@@ -357,14 +358,11 @@ $("sign").addEventListener("click", ({ target: { dataset } }) => {
   if ("digit" in dataset) secret.value = dataset.digit ? secret.value + dataset.digit : secret.value.slice(0, -1);
 });
 
-$("sign").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = event.target, answerThis = answerSignature;
+async function sign(fields) {
+  const { secret } = $("sign").querySelector("form"), answerThis = answerSignature;
   try {
     const answer = await fetch("/sign", {
-      method: "POST",
-      body: new URLSearchParams(new FormData(form)),
-      signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
+      method: "POST", body: new URLSearchParams(fields), signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
     });
     if (answer.status === 401) return location.reload();
     const { status, message } = await answer.json();
@@ -377,8 +375,22 @@ $("sign").addEventListener("submit", async (event) => {
     setText($("sign-problem"), failed);
   }
   $("sign-problem").hidden = false;
-  form.secret.value = "";
-  form.secret.focus();
+  secret.value = "";
+  secret.focus();
+}
+
+$("sign").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sign(new FormData(event.target));
+});
+
+$("sign").querySelector("[data-show-passkey]")?.addEventListener("click", async ({ currentTarget: button }) => {
+  try {
+    sign({ passkey: await showPasskey("/sign/passkey") });
+  } catch (error) {
+    setText($("sign-problem"), passkeyProblem(error, button.dataset.cancelled));
+    $("sign-problem").hidden = false;
+  }
 });
 
 async function confirmAndSend(node, button) {

@@ -7,17 +7,14 @@ const places = document.getElementById("places-form");
 const SVG = "http://www.w3.org/2000/svg";
 
 async function send(path, body) {
-  const toast = document.getElementById("toast");
-  let message = document.body.dataset.failed, done = false;
   try {
-    const answer = await fetch(`/plan/${edit.dataset.floor}/${path}?digest=${edit.dataset.digest}`, { method: "POST", body });
-    done = answer.ok;
-    message = (await answer.json()).message;
-  } catch { /* what failed is said below */ }
-  toast.textContent = message;
-  toast.className = `toast ${done ? "done" : "failed"}`;
-  toast.hidden = false;
-  return done;
+    const answer = await post(`/plan/${edit.dataset.floor}/${path}?digest=${edit.dataset.digest}`, body);
+    if (answer) toast((await answer.json()).message, answer.ok ? "done" : "failed");
+    return answer?.ok;
+  } catch {
+    toast(document.body.dataset.failed, "failed");
+    return false;
+  }
 }
 
 document.getElementById("picture-form").addEventListener("submit", async (event) => {

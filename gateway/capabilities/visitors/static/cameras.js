@@ -185,12 +185,9 @@
     if (at("look").ariaDisabled) return;
     at("look").ariaDisabled = "true"; // a button that is `disabled` loses the focus
     try {
-      const answer = await fetch("/still", {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ camera: chosen().name }),
-      });
-      if (answer.status === 401) return location.reload();
+      const body = JSON.stringify({ camera: chosen().name });
+      const answer = await post("/still", body, { "content-type": "application/json" });
+      if (!answer) return;
       if (!answer.ok) return tell((await answer.json()).message);
       const picture = await createImageBitmap(await answer.blob());
       [still.width, still.height] = [picture.width, picture.height];

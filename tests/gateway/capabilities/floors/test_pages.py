@@ -16,6 +16,7 @@ from gateway.capabilities.floors.pictures import MAX_PICTURE_BYTES
 from gateway.model import Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
+from gateway.web.sessions import append_ended, session_id
 from tests.gateway.browser import Page, browsing
 from tests.gateway.dashboard.test_site_settings import Centre
 from tests.gateway.dashboard_fixtures import KEY
@@ -133,3 +134,34 @@ def test_a_device_is_placed_by_touching_the_plan(centre: Centre, tmp_path: Path)
         assert (x, y) == pytest.approx((0.5, 0.5), abs=0.02)
         told = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert told == []
+
+
+def test_the_password_is_asked_for_again_and_no_place_is_lost(centre: Centre, tmp_path: Path) -> None:
+    assert post(centre, "/plan/ground/picture", SVG)[0] == 200
+    access_key = centre.house.folder / "access.key"
+    with browsing(tmp_path / "chromium", (1280, 1600)) as driver:
+        driver.get(f"{centre.served.url}/static/icon.svg")
+        driver.add_cookie(centre.served.idle_cookie(access_key))
+        driver.get(f"{centre.served.url}/plan/ground")
+        page = Page(driver, centre.served.url)
+        page.click("[name=device][value=smoke]")
+        page.click("#drawing")
+        page.click("#places-form button")
+        page.shows("请再输入一次访问密钥", "#sign")
+        page.click("#sign [data-close]")
+        page.until(lambda: page.has("#drawing .marker.chosen"))
+        page.click("#places-form button")
+        page.until(lambda: page.has("#sign[open]"))
+        driver.find_element(By.CSS_SELECTOR, "#sign [name=secret]").send_keys(KEY)
+        page.click("#sign [type=submit]")
+        page.until(lambda: page.has(".floor .marker[data-key=smoke]"))
+        assert tomllib.loads(centre.text())["floor"]["ground"]["places"].keys() == {"smoke"}
+        # Somebody ends the session while the page is open.
+        driver.get(f"{centre.served.url}/plan/ground")
+        page.until(lambda: page.has("#drawing .marker"))
+        cookie = driver.get_cookie("linli-session")
+        assert cookie
+        append_ended(access_key, [session_id(cookie["value"])])
+        driver.execute_script("stream.close(); document.querySelector('#places-form').requestSubmit()")
+        page.shows("请在另一个标签页重新登录", "#toast")
+        assert page.has("#drawing .marker")

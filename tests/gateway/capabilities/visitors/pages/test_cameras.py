@@ -21,7 +21,7 @@ from gateway.capabilities.visitors.pages.cameras import CameraInfo, CountingDevi
 from gateway.config import load_site
 from gateway.web.settings import DeviceInfo
 from tests.gateway.browser import Page
-from tests.gateway.dashboard_fixtures import DEVICES, NASTY, House, Served
+from tests.gateway.dashboard_fixtures import DEVICES, KEY, NASTY, House, Served
 
 WINDOW = 500, 900
 COUNTED = {
@@ -185,3 +185,22 @@ def test_a_new_line_and_a_camera_that_may_not_be_looked_through(page: Page, tmp_
     Select(page.driver.find_element(By.ID, "tune-camera")).select_by_value("west-cam")
     assert not page.driver.find_element(By.ID, "tune-look").is_enabled()
     page.shows("stills = true", "#tune-problem")
+
+
+def test_the_password_is_asked_for_again_before_the_picture_is_shown(
+    house: House, served: Served, page: Page
+) -> None:
+    page.driver.get(f"{page.url}/static/icon.svg")
+    page.driver.delete_all_cookies()
+    page.driver.add_cookie(served.idle_cookie(house.settings.access))
+    page.driver.get(f"{page.url}/cameras")
+    page.click("#tune-swap")
+    drawn = page.driver.find_element(By.ID, "tune-text").get_attribute("value")
+    page.click("#tune-look")
+    page.until(lambda: page.has("#sign[open]"))
+    assert house.looks == []
+    page.driver.find_element(By.CSS_SELECTOR, "#sign [name=secret]").send_keys(KEY)
+    page.click("#sign [type=submit]")
+    page.until(lambda: house.looks)
+    page.until(lambda: page.driver.find_element(By.ID, "tune-still").get_property("width") == 640)
+    assert page.driver.find_element(By.ID, "tune-text").get_attribute("value") == drawn
