@@ -38,7 +38,7 @@ from gateway.web.sessions import append_ended, session_id, sessions_file
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 INSTALLED = {"/manifest.webmanifest", "/offline", "/service-worker.js"}
-OPEN = {"/login", "/static", "/favicon.ico", *INSTALLED}
+OPEN = {"/login", "/login/passkey", "/static", "/favicon.ico", *INSTALLED}
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -651,6 +651,11 @@ def test_each_request_declares_the_role_that_it_needs() -> None:
     assert Role.DISPLAY not in needed.values()
 
 
+ENTRANCES = {
+    "/login", "/login/passkey", "/logout", "/sign", "/sign/passkey", "/command", "/events", "/favicon.ico",
+}  # fmt: skip
+
+
 def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -> None:
     """Whatever a display may open is named here; what is new is refused until somebody declares it."""
     let_in(house, 显示屏=Role.DISPLAY)
@@ -660,13 +665,13 @@ def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -
         route.path
         for route in routes
         for method in route.methods or ()
-        if route.path not in {"/login", "/logout", "/sign", "/command", "/events", "/favicon.ico"}
+        if route.path not in ENTRANCES
         if served.ask(method, route.path.replace(":int}", "}").replace("{number}", "1"), cookie=cookie)[0]
         != 403
     }
     assert shown == {
         "/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", "/phones", "/plan/picture/{file}",
-        *INSTALLED,
+        "/account", "/account/passkey", *INSTALLED,
     }  # fmt: skip
 
 

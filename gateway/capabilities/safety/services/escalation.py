@@ -220,14 +220,19 @@ class Escalation(Service):
     def _without_removed_channels(self, row: Any) -> Any:
         if not isinstance(row, EscalationCase):
             return row
-        return _replace(
-            row, recipients=tuple(pair for pair in row.recipients if pair[0] in self._reachable)
-        )
+        return _replace(row, recipients=tuple(pair for pair in row.recipients if self._reaches(*pair)))
 
     def _is_configured(self, row: EscalationCase | Notice | ChannelHealth) -> bool:
         if isinstance(row, EscalationCase):
             return row.alarm.hazard in self._plans
+        if isinstance(row, Notice):
+            return self._reaches(row.channel, row.contact)
         return row.channel in self._reachable
+
+    def _reaches(self, channel: str, contact: str) -> bool:
+        """Whether a channel still has an address for a contact."""
+        contacts = self._reachable.get(channel, frozenset())
+        return contacts is None or contact in contacts
 
     def _process_alarm(self, rows: Rows, changes: RowChanges, fact: Fact) -> None:
         """Open, update or close the case of an alarm."""

@@ -161,7 +161,8 @@ def test_the_password_is_asked_for_again_and_no_place_is_lost(centre: Centre, tm
         page.until(lambda: page.has("#drawing .marker"))
         cookie = driver.get_cookie("linli-session")
         assert cookie
+        driver.execute_script("stream.close()")  # it has not been heard of yet
         append_ended(access_key, [session_id(cookie["value"])])
-        driver.execute_script("stream.close(); document.querySelector('#places-form').requestSubmit()")
+        page.click("#places-form button")
         page.shows("请在另一个标签页重新登录", "#toast")
         assert page.has("#drawing .marker")

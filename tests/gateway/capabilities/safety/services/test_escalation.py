@@ -278,6 +278,16 @@ def test_a_channel_that_is_no_more_keeps_no_notices() -> None:
     assert {row.channel for row in fold.rows.values() if isinstance(row, Notice)} == {"sms"}
 
 
+def test_whoever_is_a_contact_no_more_is_told_nothing() -> None:
+    fold = escalation()
+    fold.step(alarm("raised", 0, "active"), tick(60))
+    told = {row.contact for row in fold.rows.values() if isinstance(row, Notice)}
+    assert told == {"li", "wang", ""}
+    fold.service = Escalation(plans(), {**REACH, "sms": frozenset({"li"})}, lambda _: ("li",))
+    fold.step(adopted(), alarm("acknowledged", 61, "acknowledged", by="王"))
+    assert {row.contact for row in fold.rows.values() if isinstance(row, Notice)} == {"li", ""}
+
+
 def test_a_case_whose_plan_is_no_more_is_dropped() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
