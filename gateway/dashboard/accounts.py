@@ -29,6 +29,7 @@ from gateway.web.pins import PIN_PATTERN
 from gateway.web.requests import (
     ANONYMOUS_PERSON,
     client_address,
+    only_asks,
     own_origin,
     read_form,
     remember_language,
@@ -207,13 +208,16 @@ class Accounts:
         )
 
     def restriction(self, request: Request, needed: Role, *, by_itself: bool = False) -> Response | None:
-        """The response to a form that may not be sent by whoever acts, or not yet; None if it may."""
+        """The response to a form that may not be sent by whoever acts, or not yet, or is not sent yet;
+        None if it may."""
         actor = self.actor(request)
         if actor is not None and not actor.role.includes(needed):
             self.drop_signature(request)
             return self._context.refuse_role(request, actor.role, needed)
         if actor is None or self.must_sign(request, needed, by_itself=by_itself):
             return self.signing_page(request, needed)
+        if only_asks(request):
+            return Response(status_code=204)
         self.note_act(request, needed, by_itself=by_itself)
         request.state.person = actor.person
         return None

@@ -44,6 +44,7 @@ from gateway.web.part import HOME, KIOSK, PartHandlers, Selection
 from gateway.web.requests import (
     client_address,
     is_same_origin,
+    only_asks,
     read_body,
     remember_language,
     request_language,
@@ -255,6 +256,8 @@ class Dashboard:
                 return self.refuse_role(request, own, role)
             is_act = own is not None and request.method not in READING
             refused = self.accounts.restriction(request, role, by_itself=is_signed) if is_act else None
+            if only_asks(request) and refused is None:
+                return Response(status_code=204)
             return refused or await endpoint(request)
 
         return Route(route.path, restricted, methods=route.methods)

@@ -35,6 +35,12 @@ def wants_json(request: Request) -> bool:
     return request.headers.get("accept", "") == "application/json"
 
 
+def only_asks(request: Request) -> bool:
+    """Whether the script of a page only wants to know what a form needs first, such as the password: the
+    form itself is not sent yet, and nothing is to be done."""
+    return "linli-only-ask" in request.headers
+
+
 def request_language(request: Request) -> str:
     """The language of the query, else of the cookie, else of `Accept-Language`, else the default."""
     for choice in (request.query_params.get("lang"), request.cookies.get("lang")):

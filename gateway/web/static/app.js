@@ -316,6 +316,21 @@ async function post(path, body, headers = {}) {
   }
 }
 
+// A form that is sent as a page: what it needs first is asked for here, so that nothing that was typed is lost.
+// Whatever else the gateway has to say about it, it says on the page that follows.
+const askedForms = new WeakSet();
+
+document.addEventListener("submit", async (event) => {
+  const { target: form, submitter } = event;
+  if (event.defaultPrevented || form.getAttribute("method") !== "post" || !form.closest("main")) return;
+  if (askedForms.delete(form)) return;
+  event.preventDefault();
+  const answer = await post(form.getAttribute("action") ?? location.href, "", { "linli-only-ask": "" }).catch(() => undefined);
+  if (answer === null) return;
+  askedForms.add(form);
+  form.requestSubmit(submitter);
+});
+
 // The close event comes late: by then the dialog may be open for another question.
 let answerDialog = () => {};
 

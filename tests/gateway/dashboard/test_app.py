@@ -651,6 +651,25 @@ def test_each_request_declares_the_role_that_it_needs() -> None:
     assert Role.DISPLAY not in needed.values()
 
 
+def test_to_ask_what_a_form_needs_does_nothing(house: House, served: Served) -> None:
+    """Whether the password is needed first or not."""
+    idle = served.idle_cookie(house.settings.access)
+    cookies = served.cookie(), f"{idle['name']}={idle['value']}"
+    statuses = set()
+    for route in application(house.settings).routes:
+        if not isinstance(route, Route) or route.path in ENTRANCES or "POST" not in (route.methods or ()):
+            continue
+        path = route.path.replace(":int}", "}").replace("{number}", "1")
+        for cookie in cookies:
+            headers = {"linli_only_ask": "1", "accept": "application/json"}
+            status, _, text = served.ask("POST", path, "end=others", cookie, **headers)
+            assert status == 204 or json.loads(text)["status"] == "sign", (path, status)
+            statuses.add(status)
+    assert statuses == {204, 403}
+    assert house.commands == house.looks == []
+    assert all(served.ask("GET", "/", cookie=cookie)[0] == 200 for cookie in cookies)
+
+
 ENTRANCES = {
     "/login", "/login/passkey", "/logout", "/sign", "/sign/passkey", "/command", "/events", "/favicon.ico",
 }  # fmt: skip

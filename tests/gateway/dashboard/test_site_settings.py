@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from gateway.base import control
 from gateway.capabilities.safety.site import SafetySite
@@ -21,6 +23,7 @@ from gateway.dashboard.site_settings import changed_lines
 from gateway.model import Hazard, Lane, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
+from tests.gateway.browser import Page, browsing
 from tests.gateway.daemon.test_reload_live import House
 from tests.gateway.dashboard_fixtures import KEY, Served
 from tests.gateway.simulate.conftest import eventually
@@ -392,3 +395,23 @@ def test_wiring_is_not_undone_by_a_manager(centre: Centre) -> None:
     assert centre.text() == text
     assert centre.post("/settings/history/1", digest=centre.digest)[0] == 303
     assert "timeout = 0.2" in centre.text()
+
+
+def test_what_was_typed_outlives_the_question_for_the_password(centre: Centre, tmp_path: Path) -> None:
+    with browsing(tmp_path / "chromium", (1280, 900)) as driver:
+        page = Page(driver, centre.served.url)
+        driver.get(f"{centre.served.url}/static/icon.svg")
+        driver.add_cookie(centre.served.idle_cookie(centre.house.folder / "access.key"))
+        driver.get(f"{centre.served.url}/settings/contacts")
+        phone = driver.find_element(By.CSS_SELECTOR, "input[value='+8613800138000']")
+        phone.clear()
+        phone.send_keys("13912345678", Keys.ENTER)
+        page.until(lambda: page.has("#sign[open]"))
+        page.click("#sign [data-close]")
+        assert phone.get_attribute("value") == "13912345678"
+        phone.send_keys(Keys.ENTER)
+        page.until(lambda: page.has("#sign[open]"))
+        driver.find_element(By.CSS_SELECTOR, "#sign [name=secret]").send_keys(KEY, Keys.ENTER)
+        page.shows("13912345678", "main")
+        page.until(lambda: not page.has("#sign[open]"))
+        assert "13912345678" not in centre.text(), "it is shown first"

@@ -92,7 +92,6 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_page="device-record",
     device_found=read_device_record,
     requests=REQUESTS,
-    scripts=("shifts.js",),
     styles=("safety.css", "history.css"),
     handlers=SafetyHandlers,
 )

@@ -211,12 +211,13 @@ def test_what_was_written_on_a_screen_outlives_the_signature(
     form = "form:has([value=remark])"
     page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea").send_keys("三楼水管报修")
     page.click(f"{form} [type=submit]")
-    page.until(lambda: page.has("#secret"))
-    page.driver.find_element(By.ID, "secret").send_keys("274951", Keys.ENTER)
-    page.until(lambda: page.has(form))
+    page.until(lambda: page.has("#sign[open]"))
+    page.click("#sign [data-close]")
     field = page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea")
     assert field.get_attribute("value") == "三楼水管报修"
     page.click(f"{form} [type=submit]")
+    page.until(lambda: page.has("#sign[open]"))
+    page.driver.find_element(By.CSS_SELECTOR, "#sign [name=secret]").send_keys("274951", Keys.ENTER)
     page.shows("已记下", "#shifts")
     assert page.driver.find_element(By.CSS_SELECTOR, f"{form} textarea").get_attribute("value") == ""
     assert house.commands[-1]["args"] == {"text": "三楼水管报修"}
