@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.capabilities.visitors.services import COUNTER_KIND, DAY_KEY, Day, Visitors
 from gateway.model import Rows
+from gateway.scheduling import instant_of
 from gateway.web.part import PartInput
 from gateway.web.view import DeviceCondition, Reminder
 
@@ -58,11 +61,18 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
             for device in part_input.devices
         ),
         unheard_doors=summary.get("unheard", 0),
-        visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
+        visits=visits_of(
+            rows, settings.layout, titles, part_input.day, part_input.now, _day_start(settings, part_input)
+        ),
         cameras=settings.cameras,
         curve=part_input.snapshot.history.get(Visitors.name),
         calendar=_calendar_source(settings, part_input),
     )
+
+
+def _day_start(settings: VisitorsSettings, part_input: PartInput) -> int:
+    day = date.fromisoformat(part_input.day) if part_input.day else date(1970, 1, 1)
+    return instant_of(day, 0, ZoneInfo(settings.centre.timezone))
 
 
 def _calendar_source(settings: VisitorsSettings, part_input: PartInput) -> CalendarSource:

@@ -103,6 +103,8 @@ class BookingRow(msgspec.Struct, frozen=True):
     room: str = ""
     person: str = ""
     state: BookingState = BookingState.BOOKED
+    earlier: bool = False
+    """It was over before this day began, and has been reported."""
 
     @property
     def takes_place(self) -> bool:
@@ -142,6 +144,11 @@ class Visits(msgspec.Struct, frozen=True):
         ]
 
     @property
+    def listed_bookings(self) -> tuple[BookingRow, ...]:
+        """Without those of earlier days, which are kept for quotas."""
+        return tuple(booking for booking in self.bookings if not booking.earlier)
+
+    @property
     def full(self) -> int:
         return sum(place.full for place in self.places)
 
@@ -151,10 +158,15 @@ class Visits(msgspec.Struct, frozen=True):
 
 
 def visits_of(
-    rows: Rows, layout: Layout, titles: Mapping[str, dict[str, str]], day: str, now: Stamp
+    rows: Rows,
+    layout: Layout,
+    titles: Mapping[str, dict[str, str]],
+    day: str,
+    now: Stamp,
+    day_start: int = 0,
 ) -> Visits:
     """The view of the service's rows. `layout` is complete: each counter has a door; `titles` are those of
-    the devices."""
+    the devices, `day_start` is when the local day began, in Unix milliseconds."""
     today = rows.get(DAY_KEY, Day()).day in ("", day)
     rooms = {name: room.title for name, room in layout.rooms.items()}
     limits = dict(layout.limits())
@@ -164,7 +176,7 @@ def visits_of(
         places=tuple(_place(name, title, rows, layout, limits.get(name), today) for name, title in places),
         tours=rows.get(PLACE_PREFIX, Place()).tours if today else 0,
         doors=tuple(_door(name, door, rows, titles, today) for name, door in layout.doors.items()),
-        bookings=_bookings(rows, layout, now),
+        bookings=_bookings(rows, layout, now, day_start),
         rooms=rooms,
     )
 
@@ -205,7 +217,7 @@ def _counts(came: int, left: int, *, known: bool) -> tuple[int | None, int | Non
     return (came, left) if known or came or left else (None, None)
 
 
-def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
+def _bookings(rows: Rows, layout: Layout, now: Stamp, day_start: int) -> tuple[BookingRow, ...]:
     found = []
     for key, row in rows.items():
         if isinstance(row, VisitBooking):
@@ -229,6 +241,7 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
                     room=row.room,
                     person=row.person,
                     state=row.state,
+                    earlier=row.reported and row.until <= day_start,
                 )
             )
     return tuple(sorted(found, key=lambda row: (row.since, row.title)))

@@ -9,6 +9,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.needs.notices import PublicNotice
+from gateway.capabilities.safety.services.alarms import AlarmState
 from tests.gateway.browser import Page
 from tests.gateway.capabilities.needs.pages.house import NeedsHouse
 from tests.gateway.dashboard_fixtures import NASTY
@@ -240,6 +241,14 @@ def test_a_voice_of_the_machine_itself_reads_aloud(
         (said,) = page.driver.execute_script("return said")
         assert "怎么联系您" in said
         assert SECRET not in said, "who stands behind does not hear it"
+
+
+def test_a_danger_takes_the_place_of_notices_on_the_wall(house: NeedsHouse, page: Page) -> None:
+    page.driver.get(f"{page.url}/?kiosk")
+    page.shows("停水", ".tile.notices")
+    page.shows(NASTY, ".tile.notices")
+    house.case(house.alarm(AlarmState.ACTIVE))
+    page.until(lambda: not page.driver.find_element(By.CSS_SELECTOR, ".tile.notices").is_displayed())
 
 
 def test_nothing_else_is_open_to_the_kiosk(page: Page) -> None:

@@ -122,3 +122,20 @@ def test_bookings_say_whether_they_are_now(hours: float, live: bool, over: bool)
         8,
         {"zh": "大厅"},
     )
+
+
+def test_bookings_of_earlier_days_are_in_the_calendar_only() -> None:
+    def row(title: str, ago: int, *, reported: bool) -> VisitBooking:
+        until = NOW.wall_ms - ago * 3_600_000
+        return VisitBooking(
+            title=title, kind="activity", since=until - 3_600_000, until=until, reported=reported
+        )
+
+    rows = {
+        "booking/1": row("昨天", 30, reported=True),
+        "booking/2": row("今天", 1, reported=True),
+        "booking/3": row("昨天未报", 30, reported=False),
+    }
+    found = visits_of(rows, Layout(), {}, DAY, NOW, NOW.wall_ms - 10 * 3_600_000)
+    assert {booking.title for booking in found.listed_bookings} == {"今天", "昨天未报"}
+    assert len(found.bookings) == 3
