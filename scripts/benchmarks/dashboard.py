@@ -112,8 +112,7 @@ class CountingRelay:
 
 
 def dashboard(workload: Workload) -> Figures:
-    """The demo's site, by night, when nobody comes. The browser is where people are: on any core."""
-    os.sched_setaffinity(0, AVAILABLE_CORES)
+    """The demo's site, by night, when nobody comes."""
     with Rig("dashboard") as rig:
         recorder = rig.start_broker()
         site = rig.start_demo("--start", "03:00")
@@ -126,8 +125,7 @@ def dashboard(workload: Workload) -> Figures:
         with _browser(rig.directory / "browser") as driver:
             relay = CountingRelay(port)
             driver.get(f"http://127.0.0.1:{relay.port}/static/icon.svg")
-            for name, value in (item.split("=", 1) for item in [served.cookie]):
-                driver.add_cookie({"name": name, "value": value, "path": "/"})
+            served.give_cookie(driver)
             figures |= _weights(driver, relay)
             figures |= _first_paint(driver, relay, workload)
             figures |= _quiet_stream(driver, relay, workload)
@@ -184,6 +182,11 @@ class Served:
             answer = connection.getresponse()
             return answer.headers, answer.read()
 
+    def give_cookie(self, driver: webdriver.Chrome) -> None:
+        """Let a browser that shows something of the dashboard take part in the session."""
+        name, value = self.cookie.split("=", 1)
+        driver.add_cookie({"name": name, "value": value, "path": "/"})
+
     def open_stream(self) -> socket.socket:
         """An event stream, as a browser has it; its first words have come."""
         stream = socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -197,11 +200,14 @@ class Served:
 
 @contextlib.contextmanager
 def _browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    """It has all cores: elsewhere it is a machine of its own."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for option in (*OPTIONS, f"--user-data-dir={folder}"):
         options.add_argument(option)
+    os.sched_setaffinity(0, AVAILABLE_CORES)
     driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    os.sched_setaffinity(0, OTHER_CORES)
     driver.set_window_size(1440, 900)
     driver.set_script_timeout(60)
     try:
@@ -280,8 +286,7 @@ def _crowd(rig: Rig, served: Served) -> Figures:
     with contextlib.ExitStack() as stack:
         driver = stack.enter_context(_browser(rig.directory / "crowd"))
         driver.get(f"http://127.0.0.1:{served.port}/static/icon.svg")
-        name, value = served.cookie.split("=", 1)
-        driver.add_cookie({"name": name, "value": value, "path": "/"})
+        served.give_cookie(driver)
         for page in ("", "visits", "devices", "history", "safety"):
             driver.switch_to.new_window("tab")
             driver.get(f"http://127.0.0.1:{served.port}/{page}")
