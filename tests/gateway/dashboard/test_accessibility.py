@@ -43,6 +43,8 @@ PATHS = (
     "device?name=gas", "visitors/report", "privacy", "need", "history/events", "trust", "offline",
     "no-such-page",
 )  # fmt: skip
+PARTS = 4
+"""Tests among which they are divided, as each test may take a minute only."""
 LIVE_PATHS = ("", "?kiosk", "devices", "visits", "lockers", "safety", "needs")
 """Those whose figures grow old."""
 COUNT_REACHED = """
@@ -112,17 +114,24 @@ def walk(
     return found
 
 
-def test_a_calm_day(house: NeedsHouse, served: Served, page: Page) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_calm_day(house: NeedsHouse, served: Served, page: Page, part: int) -> None:
     assert register(served, served.cookie())[0] == 200
     need = f"needs/{next(iter(house.needs()))}"
-    assert walk(page, "zh", (*PATHS, need), LIGHT, DARK) == []
+    assert walk(page, "zh", (*PATHS, need)[part::PARTS], LIGHT, DARK) == []
 
 
-def test_an_alarm(house: NeedsHouse, page: Page) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_an_alarm(house: NeedsHouse, page: Page, part: int) -> None:
     house.case(house.alarm(AlarmState.ACTIVE))
     house.out("gas", AlarmMode.DISABLED, "施工")
     page.shows("火警", "#alarms")
-    assert walk(page, "en", PATHS, DARK | MORE) == []
+    assert walk(page, "en", PATHS[part::PARTS], DARK | MORE) == []
+
+
+def test_an_alarm_in_forced_colours_and_a_drill(house: NeedsHouse, page: Page) -> None:
+    house.alarm(AlarmState.ACTIVE)
+    page.shows("火警", "#alarms")
     assert walk(page, "en", ("", "?kiosk", "devices"), FORCED, LIGHT | MORE) == []
     house.alarm(None)
     house.drill()
