@@ -274,6 +274,6 @@ def test_the_settings_and_the_editing_of_the_plan(tmp_path: Path, chromium: Chro
         sections = {str(link.get_attribute("href")).removeprefix(f"{page.url}/") for link in links}
         assert len(sections) > 4
         paths = ("settings", *sorted(sections), "settings/history/2", "plan/ground", "plan")
-        assert walk(page, "zh", paths, LIGHT, DARK) == []
+        assert walk(page, "zh", paths, DARK) == []
     finally:
         centre.end()
