@@ -73,7 +73,6 @@ class Book(
 class _BookingRequest(CommandRequest, frozen=True):
     """A request that concerns a booking."""
 
-    role = Role.DUTY
     booking: str
 
     def target(self, context: RequestContext) -> Target:
@@ -84,13 +83,19 @@ class _BookingRequest(CommandRequest, frozen=True):
 class CancelBooking(_BookingRequest, frozen=True):
     """Cancels a booking."""
 
+    role = Role.DUTY
+
 
 class CheckInBooking(_BookingRequest, frozen=True):
     """Its people have come."""
 
+    role = Role.DUTY
+
 
 class EndBooking(_BookingRequest, frozen=True):
     """It has ended before its time."""
+
+    role = Role.DUTY
 
 
 class MarkTour(CommandRequest, frozen=True):
