@@ -56,10 +56,12 @@ COMPONENTS = "components"
 PLAIN_PAGES: Mapping[str, Mapping[str, object]] = {
     "login": {
         "problem": "", "destination": "/", "name": "", "has_people": True, "has_local_ca": True,
+        "has_passkeys": False,
     },
     "sign": {
         "heading": "dashboard.sign", "text": "dashboard.sign-screen", "problem": "dashboard.form-wrong",
         "destination": "/", "needed": "duty", "people": ["王芳", "Wang Fang"], "name": "",
+        "has_passkeys": False,
     },
     "problem": {
         "heading": "dashboard.problem-404", "text": "dashboard.problem-404-more", "may_log_out": True,
@@ -212,7 +214,7 @@ class Gallery:
         view = gallery_view(GalleryMoment(state, now))
         html = self._pages.render_page(
             page, view, lang, now, Role.INSTALLER, "王芳", template, selection,
-            icons=[*HEROICONS, *DRAWN], cells=CELLS, charts=sample_charts(),
+            icons=[*HEROICONS, *DRAWN], cells=CELLS, has_passkey=False, charts=sample_charts(),
         )  # fmt: skip
         return HTMLResponse(html, headers=SECURITY_HEADERS)
 
