@@ -181,6 +181,9 @@ def test_the_worst_fire_fits_and_says_what_it_leaves_out(house: House, chromium:
         wall.driver.get(f"{wall.url}/?kiosk&lang=zh")
         wall.until(lambda: "另有" in (left(wall, ".plan ol") or ""))
         assert "条报警" in left(wall, ".others")
+        colours = "const list = document.querySelector('.plan ol'); return ['', '::after'].map("
+        colours += "(part) => getComputedStyle(list, part || null).color)"
+        assert len(set(wall.driver.execute_script(colours))) == 1, "on red, it is as white as the steps"
         assert wall.driver.find_element(By.CSS_SELECTOR, ".plan .next").is_displayed()
         assert "第1步" in wall.text(".plan .next")
         assert is_above_all(wall, ".takeover")
