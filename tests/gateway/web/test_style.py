@@ -93,7 +93,9 @@ def test_type_is_on_the_scale(sheet: Path) -> None:
     """Or follows what is around it."""
     sizes = re.findall(r"font-size: ([^;}]+)", RULES[sheet])
     off = [
-        size for size in sizes if not re.match(r"var\(--text-\w+\)|[.\d]+em|inherit|min|\d[.\d]*px", size)
+        size
+        for size in sizes
+        if not re.match(r"var\(--text-\w+\)|[.\d]+em|inherit|min|clamp|\d[.\d]*px", size)
     ]
     assert off == []
 
