@@ -15,6 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, sentence
 
@@ -107,7 +109,11 @@ class TrendDatabase:
             self._connection.execute("DELETE FROM held")
             self._connection.executemany(
                 "INSERT INTO held VALUES (?, ?, ?, ?, ?)",
-                [(device, point, *last) for device, own in held.items() for point, last in own.items()],
+                [
+                    (device, point, *msgspec.structs.astuple(last))
+                    for device, own in held.items()
+                    for point, last in own.items()
+                ],
             )
             self._connection.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)", (epoch, *cursor))
             failpoint("trends-within")

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.model import Quality, Record, Value
 
 QUARTER_MS = 900_000
@@ -46,7 +48,7 @@ class TrendBin(NamedTuple):
         )
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True, gc=False):
     """The last value of a point: from when on it has not been counted yet, and until when it is known at
     most (Unix milliseconds)."""
 
@@ -75,15 +77,16 @@ def number_of(value: Value | None) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-class _BinSum:
-    """A bin that is being filled: a new tuple for each reading would take twice as long."""
+class _BinSum(msgspec.Struct, gc=False):
+    """A bin that is being filled. There may be a hundred thousand: as objects that the garbage collector
+    knows they would make its collections long."""
 
-    __slots__ = ("high", "known_ms", "low", "reading_sum", "readings", "time_sum")
-
-    def __init__(self, value: float) -> None:
-        self.low = self.high = value
-        self.readings = self.known_ms = 0
-        self.reading_sum = self.time_sum = 0.0
+    low: float
+    high: float
+    readings: int = 0
+    reading_sum: float = 0.0
+    known_ms: int = 0
+    time_sum: float = 0.0
 
     def add_reading(self, value: float) -> None:
         if value < self.low:
@@ -166,7 +169,7 @@ class TrendCollector:
                 if at >= last.until:
                     del held[point]
                 else:
-                    held[point] = last._replace(since=max(at, last.since))
+                    held[point] = Held(last.value, max(at, last.since), last.until)
         self.held = {device: held for device, held in self.held.items() if held}
 
     def end_all(self, at: int) -> None:
@@ -191,5 +194,5 @@ class TrendCollector:
         key = device, point, quarter
         found = self._bins.get(key)
         if found is None:
-            found = self._bins[key] = _BinSum(value)
+            found = self._bins[key] = _BinSum(value, value)
         return found

@@ -28,6 +28,9 @@ RETRY_DELAY_S = 60.0
 PACKS_PER_READ = 4
 """So few that nothing else waits for long."""
 RECORDS_PER_TURN = 200
+PAUSE_PER_WORK = 9.0
+"""After each turn it rests so many times as long as that took: a tenth of the time of a computer that has
+too much to do is enough for what can be read again."""
 ROWS_PER_TRANSACTION = 3600
 DEFAULT_HOLD_MS = 185_000
 """For what is not a device: it reports each minute."""
@@ -132,11 +135,19 @@ class TrendWriter:
                 if timed is None:
                     return
                 for first in range(0, max(1, len(timed)), RECORDS_PER_TURN):
+                    began = self._clock.mono()
                     collector.add_row(pack.pos, timed[first : first + RECORDS_PER_TURN])
+                    worked_s = self._clock.mono() - began
                     await asyncio.sleep(0)
+                    if worked_s:
+                        await self._clock.sleep(PAUSE_PER_WORK * worked_s)
             rows += len(packs)
             if rows % ROWS_PER_TRANSACTION < PACKS_PER_READ:
                 await self._commit(database)
+            await self._commit_if_due(database)
+        await self._commit_if_due(database)
+
+    async def _commit_if_due(self, database: TrendDatabase) -> None:
         if self._clock.mono() - self._committed_s >= COMMIT_INTERVAL_S:
             await self._commit(database)
 

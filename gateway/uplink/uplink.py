@@ -45,8 +45,7 @@ MAX_WINDOWS_BEHIND = 3
 LATEST_INTERVAL_S = 10.0
 LEDGER_INTERVAL_S = 3600.0
 LEDGER_DAYS = 2
-ITEMS_PER_MESSAGE = 1000
-"""Of the latest values, and of the ledger."""
+LATEST_PER_MESSAGE, LEDGER_ROWS_PER_MESSAGE = 400, 1000
 MAX_RECONNECT_DELAY_S = 45.0
 """A restored link must be in use within a minute, the CONNACK included."""
 STATUS_RETRY_S = 60.0
@@ -295,7 +294,7 @@ class Uplink:
                 latest = [
                     record for record in self._journal.latest_samples.values() if not is_poison(record)
                 ]
-                await self._publish_in_parts(link, self._dialect.latest_message, latest)
+                await self._publish_in_parts(link, self._dialect.latest_message, latest, LATEST_PER_MESSAGE)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
     async def _send_ledger(self, link: mqtt.Connection) -> None:
@@ -308,7 +307,8 @@ class Uplink:
             today = datetime.date.fromisoformat(reader.day_of(self._clock.now()))
             since = today - datetime.timedelta(days=LEDGER_DAYS - 1)
             rows = await reader.ledger(since.isoformat())
-            await self._publish_in_parts(link, self._dialect.ledger_message, rows, retain=True)
+            make, most = self._dialect.ledger_message, LEDGER_ROWS_PER_MESSAGE
+            await self._publish_in_parts(link, make, rows, most, retain=True)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     @property
@@ -324,12 +324,13 @@ class Uplink:
         link: mqtt.Connection,
         build_message: Callable[[Sequence[T]], Message],
         items: Sequence[T],
+        most: int,
         *,
         retain: bool = False,
     ) -> None:
         """However many there are, an alarm waits for one message at most."""
-        for first in range(0, len(items), ITEMS_PER_MESSAGE):
-            part = items[first : first + ITEMS_PER_MESSAGE]
+        for first in range(0, len(items), most):
+            part = items[first : first + most]
             for _, message in split_to_fit(build_message, part, link.max_packet_bytes):
                 if message:
                     await asyncio.wait((link.publish(*message, retain=retain),))

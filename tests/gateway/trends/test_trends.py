@@ -27,6 +27,7 @@ from gateway.trends import QUARTER_MS, Calendar, Trend, TrendBin, TrendWriter, r
 from gateway.trends.database import PAGE_BYTES, QUARTERS_KEPT_DAYS, connect
 from gateway.trends.packing import pack_quarters, unpack_quarters, unpack_spans
 from gateway.trends.statistics import Bins, TrendCollector, TrendCursor
+from gateway.trends.writer import PAUSE_PER_WORK
 from tests.clock import START, FakeClock
 from tests.turns import share_of_allowed, watched_turns
 
@@ -394,3 +395,28 @@ async def test_thousands_of_devices_are_read_in_short_turns(tmp_path: Path) -> N
             return turns.longest_s
 
         assert await share_of_allowed(longest_turn_s) < 1
+
+
+async def test_the_reader_rests_so_that_others_have_the_computer(tmp_path: Path) -> None:
+    class SlowClock(FakeClock):
+        """Each look at it takes a second, and sleeping nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.looks, self.rested_s = 0, 0.0
+
+        def mono(self) -> float:
+            self.looks += 1
+            return float(self.looks)
+
+        async def sleep(self, seconds: float) -> None:
+            self.rested_s += seconds
+            await asyncio.sleep(0)
+
+    clock = SlowClock()
+    async with Journal.open(tmp_path / "j.db", FakeClock()) as journal:
+        for number in range(450):
+            journal.append_sample(Sample(f"device-{number}", stamp(0), {"x": 1.0}))
+        await journal._flush(telemetry=True)
+        await TrendWriter(tmp_path / "t.db", journal.reader, clock, "Asia/Shanghai", {}).catch_up()
+    assert clock.rested_s == 3 * PAUSE_PER_WORK, "after each of three turns"
