@@ -3,6 +3,7 @@ client."""
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from typing import Any
@@ -11,7 +12,9 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-sys.setswitchinterval(0.0002)  # Telemetry must not delay the timestamp of an alarm.
+# Neither telemetry nor a collection of all that was recorded may delay the timestamp of an alarm.
+sys.setswitchinterval(0.0002)
+gc.disable()
 
 
 class Arrival(msgspec.Struct):
