@@ -309,7 +309,7 @@ async def test_a_dahua_camera_answers_with_lines(server: Server) -> None:
         (b"t.Rule[0].Name=Hall door\nt.Rule[1].Name=",
          {"t": {"Rule": {"0": {"Name": "Hall door"}, "1": {"Name": ""}}}}),
         (b"a.b=1\na.b.c=2\na.d=x=y", {"a": {"b": "1", "d": "x=y"}}),
-        (b'{"a.b": 1}', {"a.b": 1}), (b"23.4", 23.4), (b"in=3", "in=3"), (b"a.b=1\n<html>", None),
+        (b'{"a.b": 1}', {"a.b": 1}), (b"23.4", 23.4), (b"in=3", {"in": 3}), (b"a.b=1\n<html>", None),
     ],
 )  # fmt: skip
 def test_lines_of_keys_are_a_tree(body: bytes, tree: Any) -> None:

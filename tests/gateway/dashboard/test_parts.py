@@ -65,7 +65,8 @@ def shown(page: str) -> str:
         journal=Path(), control=Path(), access=Path(), title={"en": "Here"}, timezone="Asia/Shanghai"
     )
     pages = Pages(settings, page_parts(), template_folders())
-    return pages.render_page(page, view(samples=(sample("rooms", free=3),)), "en", 0, Role.DUTY)
+    seen = view(samples=(sample("rooms", free=3),))
+    return pages.render_page(page, seen, "en", 0, Role.DUTY, has_passkey=False)
 
 
 def test_a_capability_in_its_own_folder_brings_a_page_and_a_tile(folder: Path) -> None:
