@@ -96,10 +96,10 @@ async def running_camera(job: CameraJob) -> AsyncIterator[CameraProcess]:
     fork = asyncio.get_running_loop().run_in_executor(None, _fork_child)
     try:
         ours, pidfd = await asyncio.shield(fork)
+        reader, writer = await asyncio.open_connection(sock=ours)
     except asyncio.CancelledError:
         fork.add_done_callback(_close_unused_child)  # A thread cannot be cancelled.
         raise
-    reader, writer = await asyncio.open_connection(sock=ours)
     try:
         process = CameraProcess(reader, writer)
         await process.send(job)

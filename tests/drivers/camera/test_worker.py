@@ -256,3 +256,32 @@ async def test_a_person_can_say_that_the_picture_is_right(watching: Watching, vi
             else:
                 with pytest.raises(GatewayError, match="action-unknown"):
                     await field.buses["cam"].execute(command)
+
+
+async def test_a_start_that_is_cancelled_before_the_streams_are_open_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reached = asyncio.Event()
+
+    async def never(**_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    def pidfds() -> int:
+        links = (Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))
+        return sum("pidfd" in os.readlink(link) for link in links if link.is_symlink())
+
+    before = pidfds()
+    monkeypatch.setattr(asyncio, "open_connection", never)
+
+    async def start() -> None:
+        async with worker.running_camera(None):  # type: ignore[arg-type]
+            raise AssertionError("it cannot have started")
+
+    starting = asyncio.create_task(start())
+    await reached.wait()
+    assert pidfds() == before + 1
+    starting.cancel()
+    await asyncio.wait([starting])
+    await asyncio.sleep(0)
+    assert pidfds() == before
