@@ -204,7 +204,7 @@ class Accounts:
             needed=str(needed),
             name=typed.get("name", ""),
             destination=typed.get("destination") or own_address(request),
-            has_passkeys=self.has_passkey(request),
+            offers_passkey=self.has_passkey(request),
         )
 
     def restriction(self, request: Request, needed: Role, *, by_itself: bool = False) -> Response | None:
@@ -430,7 +430,7 @@ class Accounts:
             destination=destination,
             in_language=functools.partial(_with_language, destination),
             has_local_ca=self._context.settings.local_ca,
-            has_passkeys=self.passkeys.are_at(self.passkey_host(request)),
+            offers_passkey=self.passkeys.are_at(self.passkey_host(request)),
         )
 
     async def log_in(self, request: Request, secret: str, name: str, destination: str) -> Response:

@@ -56,12 +56,12 @@ COMPONENTS = "components"
 PLAIN_PAGES: Mapping[str, Mapping[str, object]] = {
     "login": {
         "problem": "", "destination": "/", "name": "", "has_people": True, "has_local_ca": True,
-        "has_passkeys": False,
+        "offers_passkey": False,
     },
     "sign": {
         "heading": "dashboard.sign", "text": "dashboard.sign-screen", "problem": "dashboard.form-wrong",
         "destination": "/", "needed": "duty", "people": ["王芳", "Wang Fang"], "name": "",
-        "has_passkeys": False,
+        "offers_passkey": False,
     },
     "problem": {
         "heading": "dashboard.problem-404", "text": "dashboard.problem-404-more", "may_log_out": True,
