@@ -90,5 +90,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """How many alarms one message may contain."""
     timeout_s: float = 20.0
     """How long a delivery may take."""
+    needs_https: bool = False
+    """Whether people can turn it on only at a dashboard with HTTPS."""
     is_parallel: bool = False
     """Whether several contacts are sent to at the same time: one who cannot be reached delays no other."""

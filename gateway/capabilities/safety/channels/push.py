@@ -232,5 +232,7 @@ CHANNEL = Channel(
     address_field="account",
     # One notification an alarm.
     max_alarms=1,
+    # Push API, 3.4: secure contexts only.
+    needs_https=True,
     is_parallel=True,
 )

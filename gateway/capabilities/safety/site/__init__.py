@@ -75,8 +75,10 @@ def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
 
 
 def inspect(site: Site, reader: TomlReader) -> None:
-    """Report rules that start, but can never be right."""
-    rules.inspect_durations(site, site.part(SafetySite).rules, reader)
+    """Report rules that start, but can never be right, and channels that nobody can turn on."""
+    part = site.part(SafetySite)
+    rules.inspect_durations(site, part.rules, reader)
+    escalation.inspect_channels(part.notification, site.dashboard, reader)
 
 
 def services(site: Site) -> list[Service]:

@@ -22,6 +22,7 @@ from gateway.capabilities.safety.services.escalation import (
     ReachableContacts,
 )
 from gateway.config.fields import Table
+from gateway.config.options import DashboardOptions
 from gateway.config.reading import TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp, is_delay_s
 from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours
@@ -96,6 +97,17 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
             return tuple(dict.fromkeys(name for shift in now for name in shift.contacts))
 
         return on_duty
+
+
+def inspect_channels(
+    settings: NotificationSettings, dashboard: DashboardOptions, reader: TomlReader
+) -> None:
+    """Report channels that need HTTPS where the dashboard has none, neither its own nor a proxy's."""
+    if dashboard.local_ca or dashboard.certificate_file or dashboard.trusted_proxies:
+        return
+    for name, configured in settings.channels.items():
+        if configured.channel.needs_https:
+            reader.add_mistake(("channel", name, "type"), "channel-https")
 
 
 def contacts_reachable_by(

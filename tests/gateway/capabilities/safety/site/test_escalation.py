@@ -7,7 +7,7 @@ import pytest
 
 from gateway.capabilities.safety.site import SafetySite
 from gateway.capabilities.safety.site.escalation import first_uncovered_time
-from gateway.config import Mistakes, Site, load_site
+from gateway.config import Mistakes, Site, inspect_site, load_site
 from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.words import LANGUAGES
 
@@ -168,3 +168,25 @@ def test_a_roster_without_a_hole_needs_no_fallback(tmp_path: Path) -> None:
     hole = next(each for each in wrong.value.mistakes if each.key == "roster-hole")
     assert hole.facts["hole"] == "2027-01-01 08:00", "a holiday is a hole, too"
     load(tmp_path, whole.replace('closed = ["2027-01-01"]\n', ""))
+
+
+PUSH = '\n[channel.phones]\ntype = "push"\nemail = "it@example.cn"\n'
+
+
+@pytest.mark.parametrize(
+    ("serving", "found"),
+    [
+        ("", [("channel.phones.type", "channel-https")]),
+        ('host = "0.0.0.0"\nplain_http = true', [("channel.phones.type", "channel-https")]),
+        ("local_ca = true", []),
+        ('certificate_file = "/tmp/pages.pem"\nprivate_key_file = "/tmp/pages.key"', []),
+        ('trusted_proxies = ["127.0.0.1"]', []),
+    ],
+)
+def test_push_needs_a_dashboard_with_https(
+    tmp_path: Path, serving: str, found: list[tuple[str, str]]
+) -> None:
+    """Browsers offer the Push API in secure contexts only."""
+    site = load(tmp_path, f"{SITE}{PUSH}\n[dashboard]\n{serving}\n")
+    mistakes = inspect_site(tmp_path / "site.toml", site)
+    assert [(each.where, each.key) for each in mistakes if each.where.startswith("channel.phones")] == found
