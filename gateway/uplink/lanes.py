@@ -15,7 +15,8 @@ from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
-from .native import Message, NativeDialect
+from .dialect import Dialect, Message
+from .link import Link
 
 MAX_IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages per lane: no lane waits for another, and together they stay below the limits of
@@ -199,9 +200,9 @@ class LaneSender:
         self,
         lane: Lane,
         journal: Journal,
-        link: mqtt.Connection,
+        link: Link,
         clock: Clock,
-        dialect: NativeDialect,
+        dialect: Dialect,
         poison: PoisonDetector,
         single_send: asyncio.Lock,
         count_acknowledged: Callable[[Lane, Sequence[Record]], None],
@@ -234,26 +235,23 @@ class LaneSender:
         make = functools.partial(self._dialect.records_message, backfill=backfill)
         batch.dead_letters += [(record, "poison") for record in records if self._poison.is_poison(record)]
         sound = [record for record in records if not self._poison.is_poison(record)]
-        for group in self._group_by_device(sound):
+        for group in self._groups(sound):
             for part, message in split_to_fit(make, group, self._link.max_packet_bytes):
                 if message is None:
                     batch.dead_letters.append((part[0], "oversize"))
                 else:
                     batch.unacknowledged += 1
                     sending = _Sending(batch, part, message)
-                    if message[0] in self._held:
+                    if message.topic in self._held:
                         await self._hold_behind(sending)
                     else:
                         await self._publish(sending)
 
-    def _group_by_device(self, records: Iterable[Record]) -> Iterator[list[Record]]:
-        """The records by device, in order; suspects separately."""
-        streams: dict[str, list[Record]] = {}
-        for record in records:
-            streams.setdefault(record.device, []).append(record)
-        for stream in streams.values():
+    def _groups(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+        """The records of each message; suspects separately."""
+        for group in self._dialect.group(records):
             for _, run in itertools.groupby(
-                stream, lambda record: record.seq if self._poison.is_suspect(record) else 0
+                group, lambda record: _record_key(record) if self._poison.is_suspect(record) else None
             ):
                 yield list(run)
 
@@ -278,13 +276,13 @@ class LaneSender:
 
     def _hold(self, sending: _Sending, code: int) -> None:
         """The broker has refused a message because of its topic."""
-        held = self._held.setdefault(sending.message[0], _HeldTopic(code, self._clock.mono()))
+        held = self._held.setdefault(sending.message.topic, _HeldTopic(code, self._clock.mono()))
         held.is_accepted = False
         held.hold(sending)
 
     async def _hold_behind(self, sending: _Sending) -> None:
         """Hold a message to a refused topic, when there is room for it."""
-        held = self._held[sending.message[0]]
+        held = self._held[sending.message.topic]
         held.hold(sending)
         while len(held.messages) > MAX_HELD_MESSAGES[self.lane]:
             if held.accepts_others and held.code != QUOTA_EXCEEDED:
@@ -307,7 +305,7 @@ class LaneSender:
         await self._slots.acquire()
         if not self._in_flight:
             self._last_progress_s = self._clock.mono()
-        future = self._link.publish(*sending.message)
+        future = self._link.publish(sending.message)
         failpoint("published")
         self._in_flight[future] = sending, self._clock.mono()
         future.add_done_callback(self._on_acknowledgement)
@@ -339,7 +337,7 @@ class LaneSender:
         failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
         sending, _ = self._in_flight[future]
-        batch, records, (topic, _) = sending
+        batch, records, message = sending
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = REFUSAL_REASONS.get(int(str(error.facts["code"])))
             if reason is None:
@@ -358,8 +356,8 @@ class LaneSender:
                 self._leave_flight(future)
             return
         for held_topic, held in self._held.items() if error is None else ():
-            held.is_accepted |= held_topic == topic
-            held.accepts_others |= held_topic != topic
+            held.is_accepted |= held_topic == message.topic
+            held.accepts_others |= held_topic != message.topic
             held.room.send()
         self._leave_flight(future)
         self._poison.record_acknowledgement(records)
@@ -385,14 +383,16 @@ class LaneSender:
 
 
 def split_to_fit(
-    build_message: Callable[[Sequence[T]], Message], items: Sequence[T], max_bytes: int
+    build_message: Callable[[Sequence[T]], Message | None], items: Sequence[T], max_bytes: int
 ) -> Iterator[tuple[Sequence[T], Message | None]]:
     """Messages of the items, halved until each fits `max_bytes` bytes; None for an item that cannot fit."""
-    topic, payload = build_message(items)
-    if len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES <= (
+    message = build_message(items)
+    if message is None:
+        return
+    if len(message.topic.encode()) + len(message.payload) + PUBLISH_OVERHEAD_BYTES <= (
         max_bytes or DEFAULT_MAX_PACKET_BYTES
     ):
-        yield items, (topic, payload)
+        yield items, message
     elif len(items) == 1:
         yield items, None
     else:

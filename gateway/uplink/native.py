@@ -28,7 +28,8 @@ from gateway.model import (
 )
 from gateway.services.commands import CommandRow
 
-Message = tuple[str, bytes]
+from .dialect import Dialect, Message, Request
+
 CorrectStamp = Callable[[Stamp], Stamp]
 """Corrects a stamp from a clock that was not set."""
 
@@ -140,47 +141,44 @@ _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(CommandMessage).decode
 
 
-class NativeDialect:
-    """Records to messages, messages to commands."""
+class NativeDialect(Dialect):
+    """JSON, and the ledger as proof."""
 
     def __init__(self, site: str, epoch: str, correct_stamp: CorrectStamp = lambda at: at) -> None:
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
         self._correct_stamp = correct_stamp
-        self.command_topic = f"{self._root}/command"
+
+    @property
+    def command_topics(self) -> Sequence[str]:
+        return (f"{self._root}/command",)
 
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
-        """Records of one stream, in order, as one message."""
         first = records[0]
         entries = [Entry(*self._entry_fields(record)) for record in records]
         envelope = Envelope(self._epoch, first.device, _lane_name(first.lane), entries, backfill)
-        return f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope)
+        return Message(f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope))
 
     def latest_message(self, records: Iterable[Record]) -> Message:
-        """The newest record of each device."""
         entries = [LatestEntry(*self._entry_fields(record), record.device) for record in records]
-        return f"{self._root}/latest", _encode(Latest(self._epoch, entries))
+        return Message(f"{self._root}/latest", _encode(Latest(self._epoch, entries)))
 
     def urgent_message(self, alarm: Record) -> Message:
-        """An alarm that the disk could not store."""
         at = self._correct_stamp(alarm.at)
-        return f"{self._root}/urgent", _encode(
-            Urgent(alarm.device, alarm.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, alarm.body)
-        )
+        urgent = Urgent(alarm.device, alarm.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, alarm.body)
+        return Message(f"{self._root}/urgent", _encode(urgent))
 
     def ledger_message(self, rows: Iterable[LedgerRow]) -> Message:
-        """The ledger."""
         entries = [
             LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _lane_name(row.lane)}) for row in rows
         ]
-        return f"{self._root}/ledger", _encode(Ledger(self._epoch, entries))
+        return Message(f"{self._root}/ledger", _encode(Ledger(self._epoch, entries)), retain=True)
 
     def _entry_fields(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
         at = self._correct_stamp(record.at)
         return record.seq, record.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, record.body
 
-    def parse_command(self, payload: bytes, at: Stamp) -> Command:
-        """A command from the platform. Raises `GatewayError`."""
+    def parse(self, topic: str, payload: bytes, at: Stamp) -> Iterable[Request]:
         if len(payload) > MAX_COMMAND_BYTES:
             raise GatewayError(
                 "command-form", reason=sentence("cause.message-long", bytes=MAX_COMMAND_BYTES)
@@ -189,7 +187,7 @@ class NativeDialect:
             asked = _decode_command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
-        return Command(
+        command = Command(
             id=asked.id,
             at=at,
             device=asked.device,
@@ -199,14 +197,14 @@ class NativeDialect:
             origin="upstream",
             by=asked.by[:64],
         )
+        return (Request(command),)
 
-    def reply_message(self, command_id: str, row: CommandRow) -> Message:
-        return f"{self._root}/reply", _encode({
-            "id": command_id, "status": row.status, "detail": row.detail
-        })  # fmt: skip
+    def reply_message(self, request: Request, row: CommandRow) -> Message:
+        reply = {"id": request.command.id, "status": row.status, "detail": row.detail}
+        return Message(f"{self._root}/reply", _encode(reply))
 
     def status_message(self, online: bool) -> Message:
-        return f"{self._root}/status", _encode(Status(online))
+        return Message(f"{self._root}/status", _encode(Status(online)), retain=True)
 
 
 def _lane_name(lane: Lane) -> LaneName:

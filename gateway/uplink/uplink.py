@@ -35,8 +35,9 @@ from gateway.model import (
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
+from .dialect import Confirmation, Dialect, Message, Request
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
-from .native import Message, NativeDialect
+from .link import Link
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
 """A row of telemetry has up to 2048 records: more at a time would delay an alarm."""
@@ -74,7 +75,7 @@ class Uplink:
     def __init__(
         self,
         options: UplinkOptions,
-        dialect: NativeDialect,
+        dialect: Dialect,
         journal: Journal,
         clock: Clock,
         execute: ExecuteCommand,
@@ -94,7 +95,7 @@ class Uplink:
         self._reported_offline = False
         self.offline_error: GatewayError | None = None
         """Why there is no connection."""
-        self._link: mqtt.Connection | None = None
+        self._link: Link | None = None
         self.is_online = False
         self.acknowledged_messages = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
@@ -133,17 +134,22 @@ class Uplink:
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
 
-    async def _mark_online(self, link: mqtt.Connection) -> None:
+    async def _mark_online(self, link: Link) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
-        proof = link.publish(*self._dialect.status_message(True), retain=True)
+        status = self._dialect.status_message(True)
+        proof = link.publish(status) if status else None
         # Where no commands are allowed, the account may not be allowed to subscribe either.
-        if self._options.commands:
-            link.subscribe(self._dialect.command_topic)
+        topics = (
+            *self._dialect.reply_topics,
+            *(self._dialect.command_topics if self._options.commands else ()),
+        )
+        for topic in topics:
+            link.subscribe(topic)
         self._link, self.is_online, self._reported_offline = link, True, False
         self.offline_error = None
         log_event(logging.INFO, "uplink-up", url=self._options.url)
         await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
-        if self._poison.must_send_singly:
+        if proof and self._poison.must_send_singly:
             done, _ = await asyncio.wait((proof,), timeout=mqtt.RESPONSE_TIMEOUT_S)
             if not done:
                 raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
@@ -166,10 +172,11 @@ class Uplink:
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
         will = self._dialect.status_message(False)
-        async with mqtt.connect(self._options, owner=self.name, will=will) as link:
-            await self._deliver(link)
+        testament = (will.topic, will.payload) if will else None
+        async with mqtt.connect(self._options, owner=self.name, will=testament) as transport:
+            await self._deliver(Link(transport, self._dialect))
 
-    async def _deliver(self, link: mqtt.Connection) -> None:
+    async def _deliver(self, link: Link) -> None:
         await self._mark_online(link)
         single_send = asyncio.Lock()
         lanes = [
@@ -185,16 +192,10 @@ class Uplink:
             )
             for lane in Lane
         ]
-        alarm, event, telemetry = lanes
         try:
             await run_all(
-                alarm=self._send_committed(alarm),
-                event=self._send_committed(event),
-                telemetry=self._send_telemetry(telemetry),
-                unkept=self._send_uncommitted_alarms(link),
-                latest=self._send_latest(link),
-                ledger=self._send_ledger(link),
-                commands=self._receive_commands(link),
+                records=self._send_records(link, *lanes),
+                incoming=self._receive(link),
                 refused=self._send_refused(link, lanes),
                 watch=self._check_senders(lanes),
                 end=_wait_for_disconnect(link),
@@ -210,7 +211,25 @@ class Uplink:
             raise
         finally:
             # After a proper disconnect the broker does not publish the will.
-            link.publish(*self._dialect.status_message(False), retain=True)
+            if status := self._dialect.status_message(False):
+                link.publish(status)
+
+    async def _send_records(
+        self, link: Link, alarm: LaneSender, event: LaneSender, telemetry: LaneSender
+    ) -> None:
+        openings = [
+            link.publish(each) for each in self._dialect.opening_messages(self._journal.latest_samples)
+        ]
+        if openings:
+            await asyncio.wait(openings)
+        await run_all(
+            alarm=self._send_committed(alarm),
+            event=self._send_committed(event),
+            telemetry=self._send_telemetry(telemetry),
+            unkept=self._send_uncommitted_alarms(link),
+            latest=self._send_latest(link),
+            ledger=self._send_ledger(link),
+        )
 
     def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
         self.acknowledged_messages[lane] += 1
@@ -237,15 +256,16 @@ class Uplink:
             await sender.send(batch, _records_of_packs(packs))
             sender.complete_batch(batch, pos)
 
-    async def _send_uncommitted_alarms(self, link: mqtt.Connection) -> None:
+    async def _send_uncommitted_alarms(self, link: Link) -> None:
         """Send alarms at once that a failing disk cannot store."""
         sent: set[tuple[str, int]] = set()
         while True:
             await self._journal.commit_attempted.wait()
             alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
-                if (alarm.device, alarm.seq) not in sent:
-                    link.publish(*self._dialect.urgent_message(alarm))
+                message = self._dialect.urgent_message(alarm)
+                if message and (alarm.device, alarm.seq) not in sent:
+                    link.publish(message)
             sent = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _send_telemetry(self, sender: LaneSender) -> None:
@@ -285,7 +305,7 @@ class Uplink:
             await self._clock.sleep(max(0.0, points / self._options.rate - spent))
         return pos
 
-    async def _send_latest(self, link: mqtt.Connection) -> None:
+    async def _send_latest(self, link: Link) -> None:
         """While a backlog is being sent, publish the latest values as well."""
         while True:
             # While messages go singly, nothing else may be in flight.
@@ -297,7 +317,7 @@ class Uplink:
                 await self._publish_in_parts(link, self._dialect.latest_message, latest, LATEST_PER_MESSAGE)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
-    async def _send_ledger(self, link: mqtt.Connection) -> None:
+    async def _send_ledger(self, link: Link) -> None:
         """Publish the ledger, by which the platform can prove that no record is missing."""
         while True:
             await self._clock.sleep(LATEST_INTERVAL_S)
@@ -308,7 +328,7 @@ class Uplink:
             since = today - datetime.timedelta(days=LEDGER_DAYS - 1)
             rows = await reader.ledger(since.isoformat())
             make, most = self._dialect.ledger_message, LEDGER_ROWS_PER_MESSAGE
-            await self._publish_in_parts(link, make, rows, most, retain=True)
+            await self._publish_in_parts(link, make, rows, most)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     @property
@@ -321,58 +341,64 @@ class Uplink:
 
     async def _publish_in_parts(
         self,
-        link: mqtt.Connection,
-        build_message: Callable[[Sequence[T]], Message],
+        link: Link,
+        build_message: Callable[[Sequence[T]], Message | None],
         items: Sequence[T],
         most: int,
-        *,
-        retain: bool = False,
     ) -> None:
         """However many there are, an alarm waits for one message at most."""
         for first in range(0, len(items), most):
             part = items[first : first + most]
             for _, message in split_to_fit(build_message, part, link.max_packet_bytes):
                 if message:
-                    await asyncio.wait((link.publish(*message, retain=retain),))
+                    await asyncio.wait((link.publish(message),))
 
-    async def _receive_commands(self, link: mqtt.Connection) -> None:
+    async def _receive(self, link: Link) -> None:
         async for message in link.messages():
             try:
                 if message.retained:
                     raise GatewayError("command-form", reason=sentence("cause.retained"))
-                command = self._dialect.parse_command(message.payload, self._clock.now())
+                meanings = list(self._dialect.parse(message.topic, message.payload, self._clock.now()))
             except GatewayError as error:
                 why = error_text(error.key, **error.facts)
                 log_event(logging.WARNING, "command-refused", topic=message.topic, reason=why)
                 SECURITY_LOG.add("command-refused")
                 continue
-            await self._command_slots.acquire()
-            task = self._command_tasks.create_task(
-                self._execute_and_reply(command), name=f"command-{command.id}"
-            )
-            task.add_done_callback(lambda _: self._command_slots.release())
+            for meaning in meanings:
+                if isinstance(meaning, Confirmation):
+                    link.confirm(meaning)
+                elif isinstance(meaning, Message):
+                    link.publish(meaning)
+                else:
+                    await self._command_slots.acquire()
+                    task = self._command_tasks.create_task(
+                        self._execute_and_reply(message.topic, meaning),
+                        name=f"command-{meaning.command.id}",
+                    )
+                    task.add_done_callback(lambda _: self._command_slots.release())
 
-    async def _execute_and_reply(self, command: Command) -> None:
+    async def _execute_and_reply(self, topic: str, request: Request) -> None:
         try:
-            order = await self._execute(command)
+            order = await self._execute(request.command)
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
-            log_event(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
+            log_event(logging.ERROR, "command-refused", topic=topic, reason=why)
         else:
-            await self._reply(self._dialect.reply_message(command.id, order))
+            if reply := self._dialect.reply_message(request, order):
+                await self._reply(reply)
 
     async def _reply(self, message: Message) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""
         while True:
             if self._link:
                 try:
-                    return await self._link.publish(*message)
+                    return await self._link.publish(message)
                 except LinkDown as down:
                     if down.key == "message-refused":
                         return None
             await self._clock.sleep(1.0)
 
-    async def _send_refused(self, link: mqtt.Connection, senders: list[LaneSender]) -> None:
+    async def _send_refused(self, link: Link, senders: list[LaneSender]) -> None:
         """Send again, from time to time, what the broker refuses because of its topic."""
         status, status_due_s = self._dialect.status_message(True), 0.0
         while True:
@@ -382,9 +408,9 @@ class Uplink:
             self._holds_telemetry = any(
                 sender.holds_messages for sender in senders if sender.lane is Lane.TELEMETRY
             )
-            if link.refuses(status[0]) and self._clock.mono() >= status_due_s:
+            if status and link.refuses(status.topic) and self._clock.mono() >= status_due_s:
                 status_due_s = self._clock.mono() + STATUS_RETRY_S
-                link.publish(*status, retain=True)
+                link.publish(status)
 
     async def _check_senders(self, senders: list[LaneSender]) -> None:
         """End a connection on which the broker refuses messages or stops acknowledging them."""
@@ -408,5 +434,5 @@ def _records_of_packs(packs: list[RecordPack]) -> list[Record]:
     return [record for pack in packs for record in pack.records]
 
 
-async def _wait_for_disconnect(link: mqtt.Connection) -> None:
+async def _wait_for_disconnect(link: Link) -> None:
     await asyncio.shield(link.ended)

@@ -1,0 +1,106 @@
+"""What an uplink needs of a dialect: messages for records, and commands from messages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.journal import LedgerRow
+from gateway.model import Command, Record, Stamp
+from gateway.services.commands import CommandRow
+
+
+class Message(NamedTuple):
+    """A message to the platform. Where the dialect has replies, the one with `reply_id` tells that it has
+    arrived; else its acknowledgement by the broker does."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    reply_id: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A command of the platform, and what its reply needs besides."""
+
+    command: Command
+    context: Any = None
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """The platform's reply to a message: accepted, or refused because of `error`, in its own words. With
+    `is_passing` the same message may be accepted later."""
+
+    reply_id: str
+    error: str = ""
+    is_passing: bool = False
+
+
+Incoming = Request | Confirmation | Message
+"""What a message of the platform means; a `Message` is an answer that it asks for."""
+
+
+class Dialect(ABC):
+    """The messages of one platform. What cannot be said in it is None, and counts as delivered."""
+
+    @property
+    def command_topics(self) -> Sequence[str]:
+        """The topics of commands; subscribed to only where commands are allowed."""
+        return ()
+
+    @property
+    def reply_topics(self) -> Sequence[str]:
+        """The topics of replies to messages of the gateway."""
+        return ()
+
+    def group(self, records: Iterable[Record]) -> Iterable[list[Record]]:
+        """The records of each message; in order, as far as they are of one device."""
+        return group_by_device(records)
+
+    @abstractmethod
+    def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message | None:
+        """Records of one group, in one lane. `backfill`: they were delayed by an outage."""
+
+    def opening_messages(self, latest: Mapping[str, Record]) -> Iterable[Message]:
+        """What must be said on each connection before any record; `latest` is the newest sample of each
+        device."""
+        return ()
+
+    def status_message(self, online: bool) -> Message | None:
+        """Whether the gateway is connected; what the broker publishes itself when the gateway is gone."""
+        return None
+
+    def latest_message(self, records: Sequence[Record]) -> Message | None:
+        """The newest values, while older ones are still being sent."""
+        return None
+
+    def urgent_message(self, alarm: Record) -> Message | None:
+        """An alarm that the disk could not store."""
+        return self.records_message([alarm])
+
+    def ledger_message(self, rows: Sequence[LedgerRow]) -> Message | None:
+        """What became of the records of the last days."""
+        return None
+
+    def number(self, message: Message) -> Message:
+        """Called just before a message is sent: numbers that must follow the order of sending."""
+        return message
+
+    def parse(self, topic: str, payload: bytes, at: Stamp) -> Iterable[Incoming]:
+        """What a message of the platform means. Raises `GatewayError`."""
+        return ()
+
+    def reply_message(self, request: Request, row: CommandRow) -> Message | None:
+        """How a command ended, or its present state."""
+        return None
+
+
+def group_by_device(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """The records of each device, in order."""
+    streams: dict[str, list[Record]] = {}
+    for record in records:
+        streams.setdefault(record.device, []).append(record)
+    yield from streams.values()
