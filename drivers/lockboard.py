@@ -136,7 +136,7 @@ class StatusReply(msgspec.Struct, frozen=True, kw_only=True):
         return self.unpack(doors), self.unpack(body[self.items])
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+class BoardDialect(msgspec.Struct, frozen=True, kw_only=True):
     """The frames of one family of boards. Locks count from 1 here."""
 
     baud: int
@@ -165,7 +165,7 @@ def _xor_checksum(data: bytes) -> int:
 
 
 DIALECTS = {
-    "cu16": Dialect(
+    "cu16": BoardDialect(
         baud=19200,
         max_boards=16,
         max_locks=16,
@@ -182,7 +182,7 @@ DIALECTS = {
             items=slice(5, 7),
         ),
     ),
-    "cu48b": Dialect(
+    "cu48b": BoardDialect(
         baud=19200,
         max_boards=256,
         max_locks=48,
@@ -198,7 +198,7 @@ DIALECTS = {
             items=slice(10, 16),
         ),
     ),
-    "xor24": Dialect(
+    "xor24": BoardDialect(
         baud=9600,
         max_boards=256,
         max_locks=24,
@@ -209,7 +209,7 @@ DIALECTS = {
             start=b"\x80", length=7, board=1, fixed={5: b"\x33"}, doors=slice(4, 1, -1)
         ),
     ),
-    "wkly": Dialect(
+    "wkly": BoardDialect(
         baud=9600,
         max_boards=256,
         max_locks=245,
@@ -225,7 +225,7 @@ DIALECTS = {
             unpack=_unpack_bytes,
         ),
     ),
-    "winnsen": Dialect(
+    "winnsen": BoardDialect(
         baud=9600,
         max_boards=256,
         max_locks=16,
@@ -239,7 +239,7 @@ DIALECTS = {
 }
 
 
-def find_reply(dialect: Dialect, data: bytes, board: int) -> BoardStatus | None:
+def find_reply(dialect: BoardDialect, data: bytes, board: int) -> BoardStatus | None:
     """The first valid status reply of that board in what was received."""
     reply = dialect.status_reply
     start = data.find(reply.start)

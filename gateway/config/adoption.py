@@ -148,7 +148,7 @@ def _comparable_parts(site: Site) -> dict[str, Mapping[str, Any]]:
     return {
         "bus": {name: (spec, devices_on(site, name)) for name, spec in site.buses.items()},
         "device": site.devices,
-        "uplink": {"uplink": site.uplink} if site.uplink else {},
+        "uplink": site.uplinks,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from zoneinfo import available_timezones
 
 import msgspec
@@ -132,16 +132,22 @@ class BusSpec(msgspec.Struct, frozen=True):
 
 
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
-    """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
-    is sent: at most `rate` points per second (0: as fast as it is acknowledged); telemetry older than
-    `thin_after` seconds (0: never) is thinned to one record per device and `thin_to` seconds, for metered
-    links.
+    """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, the commands it
+    may give (none unless listed), and how a backlog is sent: at most `rate` points per second (0: as fast
+    as it is acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to one record
+    per device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the devices that
+    match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`; everything
+    unless stated.
     """
 
+    title: str | dict[str, str] = ""
     commands: tuple[str, ...] = ()
     rate: float = 0
     thin_after: float = 0
     thin_to: float = 60
+    lanes: tuple[Literal["alarm", "event", "telemetry"], ...] = ()
+    devices: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     CHECKS: ClassVar[Checks] = {
         "rate": (lambda rate: rate >= 0, "not-negative"),

@@ -29,7 +29,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     centre: Centre
     journal: JournalOptions
-    uplink: UplinkOptions | None
+    uplinks: dict[str, UplinkOptions]
+    """By name; that of `[uplink]` itself is `uplink`."""
     control: ControlOptions
     metrics: MetricsOptions
     dashboard: DashboardOptions

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import fnmatch
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -156,12 +157,12 @@ class _SiteReader(TomlReader):
         self.check_keys(data, (*CORE_TABLES, *own), ())
         centre = self.read_section(Centre, data, "site", required=True)
         journal = self.read_section(JournalOptions, data, "journal")
-        uplink = self.read_section(UplinkOptions, data, "uplink") if "uplink" in data else None
+        uplinks = self._read_uplinks(data)
         control = self.read_section(ControlOptions, data, "control")
         metrics = self.read_section(MetricsOptions, data, "metrics")
         dashboard = self.read_section(DashboardOptions, data, "dashboard")
         buses = self._read_buses(data)
-        self._check_client_ids(uplink, buses)
+        self._check_client_ids(uplinks, buses)
         if centre:
             buses = {
                 name: msgspec.structs.replace(
@@ -172,7 +173,7 @@ class _SiteReader(TomlReader):
         devices = self._read_devices(data, buses)
         # What a device that is configured wrongly can do is not known.
         if has_named_tables(data, "device") and len(devices) == len(table_names(data, "device")):
-            self._check_uplink_commands(uplink, buses, devices)
+            self._check_uplinks(uplinks, buses, devices)
         hours = self._read_hours(data)
         draft = SiteDraft(
             reader=self,
@@ -193,7 +194,7 @@ class _SiteReader(TomlReader):
         return Site(
             centre=centre,
             journal=journal,
-            uplink=uplink,
+            uplinks={path[-1]: options for path, options in uplinks.items()},
             control=control,
             metrics=metrics,
             dashboard=dashboard,
@@ -253,9 +254,30 @@ class _SiteReader(TomlReader):
                 buses[name] = BusSpec(name, driver, options)
         return buses
 
-    def _check_client_ids(self, uplink: UplinkOptions | None, buses: dict[str, BusSpec]) -> None:
+    def _read_uplinks(self, data: Table) -> dict[tuple[str, ...], UplinkOptions]:
+        """Each by its path: that of `[uplink]` alone, or those of `[uplink.…]`."""
+        if "uplink" not in data:
+            return {}
+        table = data["uplink"]
+        if not table or not has_named_tables(data, "uplink"):
+            if isinstance(table, dict):
+                others = [name for name, each in table.items() if isinstance(each, dict) and "url" in each]
+                for name in others:
+                    self.add_mistake(("uplink", name), "uplink-unnamed", name=name)
+                table = {name: each for name, each in table.items() if name not in others}
+            read = self.build_struct(UplinkOptions, table, ("uplink",))
+            return {("uplink",): read} if read else {}
+        found = {
+            ("uplink", name): self.build_struct(UplinkOptions, table, ("uplink", name))
+            for name, table in self.named_tables(data, "uplink", "url")
+        }
+        return {path: options for path, options in found.items() if options}
+
+    def _check_client_ids(
+        self, uplinks: dict[tuple[str, ...], UplinkOptions], buses: dict[str, BusSpec]
+    ) -> None:
         """A broker ends the older of two connections with the same client id."""
-        connections: dict[tuple[str, ...], Any] = {("uplink",): uplink} if uplink else {}
+        connections: dict[tuple[str, ...], Any] = {**uplinks}
         connections |= {("bus", bus.name): bus.options for bus in buses.values()}
         seen: dict[tuple[str, int, str], str] = {}
         for path, options in connections.items():
@@ -359,15 +381,30 @@ class _SiteReader(TomlReader):
             self.add_mistake(path, "bus-unknown", bus=name, known=", ".join(configured) or "–")
         return buses.get(name)
 
-    def _check_uplink_commands(
-        self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
+    def _check_uplinks(
+        self,
+        uplinks: dict[tuple[str, ...], UplinkOptions],
+        buses: dict[str, BusSpec],
+        devices: dict[str, Device],
     ) -> None:
-        """Report allowed commands that no service or device here can execute."""
+        """Report allowed commands that no service or device here can execute, and devices and kinds that
+        there are not."""
         known = available_actions(buses, devices)
-        for action in uplink.commands if uplink else ():
-            if action not in known:
-                listed = ", ".join(sorted(known))
-                self.add_mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
+        names = [*devices, *reserved_names()]
+        kinds = sorted({device.kind for device in devices.values()})
+        for path, options in uplinks.items():
+            for action in options.commands:
+                if action not in known:
+                    listed = ", ".join(sorted(known))
+                    self.add_mistake((*path, "commands"), "action-nobody", action=action, known=listed)
+            for pattern in options.devices:
+                if not fnmatch.filter(names, pattern):
+                    self.add_mistake(
+                        (*path, "devices"), "uplink-devices", read=pattern, known=", ".join(devices)
+                    )
+            for kind in options.kinds:
+                if kind not in kinds:
+                    self.add_mistake((*path, "kinds"), "uplink-kinds", read=kind, known=", ".join(kinds))
 
     def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
         if name in self._profiles:

@@ -19,10 +19,18 @@ from gateway.config.editing import Edit, edited
 from gateway.field.health import LiveReading
 from gateway.field.line import Line
 from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
-from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed, sentence
+from gateway.model import (
+    GATEWAY_DEVICE,
+    UPLINK_DEVICE,
+    Command,
+    Fact,
+    GatewayError,
+    Lane,
+    ReadFailed,
+    sentence,
+)
 from gateway.services.commands import CommandStatus
 from gateway.services.presence import Presence
-from gateway.uplink import Uplink
 
 from .gateway import Gateway, jobs_by_capability
 
@@ -52,7 +60,7 @@ MAX_MISTAKES = 50
 def check_jobs() -> None:
     """Raises `ConfigError` if the jobs of capabilities are not declared, or use the same names."""
     jobs = [(owner, job) for owner, own in jobs_by_capability().items() for job in own]
-    check_unique("Job.name", ((CORE_OWNER, Uplink.name), *((owner, job.name) for owner, job in jobs)))
+    check_unique("Job.name", ((CORE_OWNER, UPLINK_DEVICE), *((owner, job.name) for owner, job in jobs)))
     core_calls = ((CORE_OWNER, call) for call in CORE_CALLS)
     check_unique("Job.calls", (*core_calls, *((owner, call) for owner, job in jobs for call in job.calls)))
 
@@ -105,8 +113,11 @@ class ControlCalls(Mapping[str, Handler]):
         lag = self._gateway.loop_lag
         findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
         findings += self._gateway.findings()
-        if uplink := self._gateway.uplink:
-            findings += [{"key": f"uplink-{key}", "facts": facts} for key, facts in uplink.notices()]
+        for uplink in self._gateway.uplinks.values():
+            findings += [
+                {"key": f"uplink-{key}", "facts": {**facts, "uplink": uplink.name}}
+                for key, facts in uplink.notices()
+            ]
         overload = self._gateway.overload
         if overload.is_reported:
             findings.append({"key": "overloaded", "facts": overload.facts()})

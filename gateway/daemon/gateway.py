@@ -22,7 +22,7 @@ from gateway.config.capability import capabilities, load_declared
 from gateway.config.site import replacements_between
 from gateway.field.line import Line
 from gateway.jobs import Job
-from gateway.journal import Journal, JournalFailed
+from gateway.journal import DEFAULT_READER, Journal, JournalFailed, StreamFilter
 from gateway.model import (
     GATEWAY_DEVICE,
     UNKNOWN_FIRE_POINT,
@@ -42,6 +42,7 @@ from gateway.model import (
     Value,
     sentence,
     stale_after_s,
+    uplink_device,
 )
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.configuration import Configuration
@@ -49,7 +50,7 @@ from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import DeviceState, Presence, count_states, device_state
 from gateway.services.timekeeping import Timekeeping, correct_stamp
 from gateway.trends import TrendWriter, trends_file
-from gateway.uplink import NativeDialect, Uplink
+from gateway.uplink import NativeDialect, Uplink, filter_of, origin_of
 
 from . import metrics
 from .composition import Components, ComponentSpec, Composition
@@ -73,10 +74,10 @@ T = TypeVar("T")
 
 def services_of(site: Site) -> list[Service]:
     """All services of a site: those of the capabilities in their order, then the core's."""
-    upstream = site.uplink.commands if site.uplink else ()
     # Access to the control socket is restricted already; from there, every action is allowed.
     local = available_actions(site.buses, site.devices)
-    allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
+    upstream = {origin_of(name): frozenset(options.commands) for name, options in site.uplinks.items()}
+    allowed = {**upstream, "dashboard": local, "console": local}
     own = (service for capability in capabilities() for service in capability.section.services(site))
     return [
         *own,
@@ -158,13 +159,13 @@ class Gateway:
         return CarriedState(self.engine.all_rows(), self.journal.uncommitted_facts(), is_newest=True)
 
     async def state_in_memory_journal(self) -> CarriedState:
-        """The state to go on with on the disk, and the alarms and events that were not delivered."""
+        """The state to go on with on the disk, and the alarms and events a platform has not received."""
         with contextlib.suppress(JournalFailed):
             await self.journal.commit()
         facts = [
             Fact(lane, record.device, record.kind, record.at, record.body)
             for lane in (Lane.ALARM, Lane.EVENT)
-            async for record in self.journal.reader.records(lane, self.journal.delivered_pos[lane])
+            async for record in self.journal.reader.records(lane, self.journal.rearmost_pos(lane))
         ]
         return CarriedState(self.engine.all_rows(), facts, is_newest=False)
 
@@ -203,7 +204,13 @@ class Gateway:
             )
             for name, spec in site.buses.items()
         }
-        uplink = {"uplink": ComponentSpec(site.uplink, self._build_uplink)} if site.uplink else {}
+        uplinks = {
+            uplink_device(name): ComponentSpec(
+                (options, filter_of(options, site.devices.values())),
+                functools.partial(self._build_uplink, name),
+            )
+            for name, options in site.uplinks.items()
+        }
         jobs = {
             job.name: ComponentSpec(job.built_from(site), functools.partial(job, self), restarts=True)
             for job in job_types()
@@ -212,7 +219,7 @@ class Gateway:
         trends = ComponentSpec(
             (site.centre.timezone, hold_ms), functools.partial(self._build_trends, hold_ms), restarts=True
         )
-        return {**lines, **uplink, **jobs, "trends": trends}
+        return {**lines, **uplinks, **jobs, "trends": trends}
 
     def _build_line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
@@ -225,15 +232,15 @@ class Gateway:
             lambda: self.overload.stretch,
         )
 
-    def _build_uplink(self) -> Uplink:
-        assert self.site.uplink
+    def _build_uplink(self, name: str) -> Uplink:
         dialect = NativeDialect(
             self.site.centre.id,
             self.journal.epoch,
             lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
         )
         return Uplink(
-            self.site.uplink,
+            name,
+            self.site.uplinks[name],
             dialect,
             self.journal,
             self.clock,
@@ -256,9 +263,9 @@ class Gateway:
         return {part.spec.name: part for part in self.components.values() if isinstance(part, Line)}
 
     @property
-    def uplink(self) -> Uplink | None:
-        """The connection to the platform, if the site has one."""
-        return next((part for part in self.components.values() if isinstance(part, Uplink)), None)
+    def uplinks(self) -> Mapping[str, Uplink]:
+        """The connections to platforms, by name."""
+        return {part.uplink: part for part in self.components.values() if isinstance(part, Uplink)}
 
     def _measure_load(self) -> LoadCounters:
         counters = [line.counters for line in self.lines.values()]
@@ -266,7 +273,8 @@ class Gateway:
             self.idle_s(),
             sum(each.polls for each in counters),
             sum(each.missed for each in counters),
-            self.uplink.windows_behind if self.uplink and self.uplink.is_online else 0,
+            # One that keeps up shows that the computer is not what holds up the others.
+            min((each.windows_behind for each in self.uplinks.values() if each.is_online), default=0),
         )
 
     @property
@@ -324,7 +332,7 @@ class Gateway:
             "journal_damage": self._damage,
             "failing": self._components.failing(),
             "config": self.reloader.health(),
-            "uplink": self.uplink.is_online if self.uplink else None,
+            "uplinks": {name: each.is_online for name, each in self.uplinks.items()},
             "buses": {name: line.counters.is_up for name, line in self.lines.items()},
             "devices": count_states(self.device_states().values()),
         }
@@ -380,8 +388,13 @@ class Gateway:
             GATEWAY_DEVICE,
             *(job.reports_as for job in job_types() if job.reports_as),
         }
-        if self.site.uplink:
-            present.add(Uplink.name)
+        present.update(map(uplink_device, self.site.uplinks))
+        filters = {
+            name: filter_of(options, self.site.devices.values())
+            for name, options in self.site.uplinks.items()
+        }
+        # Without a platform everything is kept for the first one.
+        await self.journal.configure_readers(filters or {DEFAULT_READER: StreamFilter()})
         adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(present), replacements)
         await self.engine.adopt(services_of(self.site), adopted)
 
@@ -435,9 +448,9 @@ class Gateway:
             await self.clock.sleep(SECURITY_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
-        """Whether the platform has not acknowledged an alarm for too long."""
-        lane, now = Lane.ALARM, self.clock.mono()
-        if not self.uplink or self.journal.delivered_pos[lane] >= self.journal.committed_pos[lane]:
+        """Whether a platform has not acknowledged an alarm for too long."""
+        now = self.clock.mono()
+        if not any(each.is_alarm_pending() for each in self.uplinks.values()):
             self._undelivered_since = None
         elif self._undelivered_since is None:
             self._undelivered_since = now

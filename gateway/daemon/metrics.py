@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from gateway.base.log import log_event
 from gateway.config import MetricsOptions
 from gateway.field.line import Line
-from gateway.journal import LANES, Journal
+from gateway.journal import Journal
 from gateway.model import Value
 from gateway.services.presence import DeviceState, count_states
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
@@ -44,8 +44,8 @@ class MeasuredGateway(Protocol):
         ...
 
     @property
-    def uplink(self) -> Uplink | None:
-        """The connection to the platform, if the site has one."""
+    def uplinks(self) -> Mapping[str, Uplink]:
+        """The connections to platforms, by name."""
         ...
 
     def capability_figures(self) -> Mapping[str, Mapping[str, Value]]:
@@ -75,24 +75,27 @@ class GatewayCollector(Collector):
         yield from self._collect_loop()
         text = "The revision of the configuration that holds."
         yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
-        if uplink := self._gateway.uplink:
-            online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
-            online.add_metric([], uplink.is_online)
-            yield online
-            sent = CounterMetricFamily(
-                "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
-            )
+        yield from self._collect_uplinks()
+
+    def _collect_uplinks(self) -> Iterable[Metric]:
+        online = GaugeMetricFamily(
+            "linli_uplink_up", "Whether the platform is connected.", labels=["uplink"]
+        )
+        sent = CounterMetricFamily(
+            "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["uplink", "lane"]
+        )
+        delays = HistogramMetricFamily(
+            "linli_alarm_delivery_seconds",
+            "From the reading of an alarm to the platform's acknowledgement.",
+            labels=["uplink"],
+        )
+        for name, uplink in self._gateway.uplinks.items():
+            online.add_metric([name], uplink.is_online)
             for lane, count in uplink.acknowledged_messages.items():
-                sent.add_metric([lane.name.lower()], count)
-            yield sent
-            delays = HistogramMetricFamily(
-                "linli_alarm_delivery_seconds",
-                "From the reading of an alarm to the platform's acknowledgement.",
-            )
-            delays.add_metric(
-                [], _buckets(ALARM_DELAY_BUCKETS_S, uplink.alarm_delay_counts), uplink.alarm_delay_sum_s
-            )
-            yield delays
+                sent.add_metric([name, lane.name.lower()], count)
+            counts = _buckets(ALARM_DELAY_BUCKETS_S, uplink.alarm_delay_counts)
+            delays.add_metric([name], counts, uplink.alarm_delay_sum_s)
+        return online, sent, delays
 
     def _collect_loop(self) -> Iterable[Metric]:
         lag = self._gateway.loop_lag
@@ -142,11 +145,14 @@ class GatewayCollector(Collector):
 
     def _collect_journal(self) -> Iterable[Metric]:
         rows = GaugeMetricFamily(
-            "linli_journal_unacknowledged_rows", "Rows the platform has not acknowledged.", labels=["lane"]
+            "linli_journal_unacknowledged_rows",
+            "Rows the platform has not acknowledged.",
+            labels=["uplink", "lane"],
         )
-        for lane in LANES:
-            behind = self._journal.committed_pos[lane] - self._journal.delivered_pos[lane]
-            rows.add_metric([lane.name.lower()], behind)
+        for name, delivery in self._journal.deliveries.items():
+            for lane in delivery.streams.lanes:
+                behind = self._journal.committed_pos[lane] - delivery.positions[lane]
+                rows.add_metric([name, lane.name.lower()], behind)
         journal = self._journal
         for name, text, value in (
             (

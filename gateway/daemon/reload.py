@@ -21,10 +21,18 @@ from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision, sentence
+from gateway.model import (
+    FAILURES_UNTIL_OFFLINE,
+    Arrival,
+    Clock,
+    GatewayError,
+    Quality,
+    Revision,
+    sentence,
+    uplink_device,
+)
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import DeviceState, Presence, device_state
-from gateway.uplink import Uplink
 from gateway.words import LANGUAGES
 
 from .engine import Engine
@@ -284,7 +292,7 @@ class Reloader:
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]
-        watched += changes.get("uplink", {}).get("changed", [])
+        watched += map(uplink_device, changes.get("uplink", {}).get("changed", []))
         links = self._engine.rows(Presence.name)
         silent = [name for name in watched if device_state(links, name) is not DeviceState.ONLINE]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
@@ -322,8 +330,9 @@ class Reloader:
         )  # fmt: skip
 
     def _expected_interval_s(self, name: str) -> float:
-        """Seconds between two samples; the uplink reports once, immediately."""
-        return self.site.devices[name].every if name != Uplink.name else 0.0
+        """Seconds between two samples; an uplink reports once, immediately."""
+        device = self.site.devices.get(name)
+        return device.every if device else 0.0
 
     def _trial_duration_s(self, trial: Trial) -> float:
         slowest = max(map(self._expected_interval_s, trial.watched))

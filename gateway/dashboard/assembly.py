@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Role, Sentence, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, Quality, Record, Role, Sentence, Stamp, Value, uplink_device
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import DeviceState, Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
@@ -76,7 +76,10 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         title=settings.title,
         day=part_input.day,
         devices=with_annotations(part_input.devices, parts, views),
-        uplink=_uplink(part_input.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
+        uplinks=tuple(
+            _uplink(title, part_input.rows(Presence).get(uplink_device(name)), snapshot, name, now)
+            for name, title in settings.uplinks.items()
+        ),
         storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
@@ -237,7 +240,10 @@ def _storage(sample: Record | None) -> StorageStatus | None:
     )
 
 
-def _uplink(link: PresenceRow | None, pending: int | None, now: Stamp) -> UplinkStatus:
+def _uplink(
+    title: Mapping[str, str], link: PresenceRow | None, snapshot: Snapshot, name: str, now: Stamp
+) -> UplinkStatus:
+    pending = snapshot.pending.get(name) if snapshot.pending is not None else None
     if link is None or link.state is DeviceState.NOT_HEARD:
-        return UplinkStatus(pending=pending)
-    return UplinkStatus(link.online, wall_ms(link.since, now), link.error, pending)
+        return UplinkStatus(title, pending=pending)
+    return UplinkStatus(title, link.online, wall_ms(link.since, now), link.error, pending)

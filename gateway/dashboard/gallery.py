@@ -123,7 +123,9 @@ def gallery_view(moment: GalleryMoment) -> View:
         known=state != "waiting",
         day=time.strftime("%Y-%m-%d", time.gmtime(now / 1000 + 8 * 3600)),
         devices=with_annotations(_devices(moment), parts, views),
-        uplink=UplinkStatus(state != "stale", now - 3_600_000, pending=7 if state == "stale" else 0),
+        uplinks=(
+            UplinkStatus({}, state != "stale", now - 3_600_000, pending=7 if state == "stale" else 0),
+        ),
         reminders=(
             ()
             if state in ("empty", "waiting", "calm")

@@ -10,8 +10,10 @@ import msgspec
 
 from gateway.config import Site
 from gateway.config.adoption import load_adopted, load_sources
+from gateway.config.options import UplinkOptions
+from gateway.config.reading import localized
 from gateway.config.site import address_text
-from gateway.model import Calibration
+from gateway.model import UPLINK_DEVICE, Calibration
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.words import LANGUAGES
 
@@ -36,6 +38,7 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
         title=_title(site),
         timezone=site.centre.timezone,
         devices=device_infos(site),
+        uplinks={name: _uplink_title(name, options) for name, options in site.uplinks.items()},
         parts={part.name: part.settings(site) for part in parts},
     )
 
@@ -43,6 +46,11 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
 def _title(site: Site) -> dict[str, str]:
     title = site.centre.title
     return dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title
+
+
+def _uplink_title(name: str, options: UplinkOptions) -> dict[str, str]:
+    title = options.title or ("" if name == UPLINK_DEVICE else name)
+    return localized(title) if title else {}
 
 
 def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
@@ -90,5 +98,6 @@ def adopted_settings(settings: Settings, parts: Iterable[Part]) -> Settings:
         settings,
         title=_title(site),
         devices=device_infos(site),
+        uplinks={name: _uplink_title(name, options) for name, options in site.uplinks.items()},
         parts={part.name: part.settings(site) for part in parts},
     )

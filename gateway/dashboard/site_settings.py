@@ -312,7 +312,7 @@ def _for_installers(site: Site) -> object:
         )
         for device in site.devices.values()
     }
-    return site.buses, site.uplink, devices
+    return site.buses, site.uplinks, devices
 
 
 def changed_lines(before: str, after: str) -> list[tuple[str, str]]:

@@ -5,15 +5,19 @@ A lane is a table, a row is a pack of records, and every record has a sequence n
 """
 
 from .database import JournalDamaged, JournalFailed, JournalFull, JournalLost
+from .delivery import Delivery
 from .journal import Journal
 from .pending import TelemetryWindow
-from .reader import LANES, DeadLetter, JournalReader, LedgerGap, LedgerRow, RecordPack
+from .reader import DEFAULT_READER, LANES, DeadLetter, JournalReader, LedgerGap, LedgerRow, RecordPack
 from .salvage import delete_journal
 from .space import StorageLimits, is_writable
+from .stream_filter import StreamFilter
 
 __all__ = [
+    "DEFAULT_READER",
     "LANES",
     "DeadLetter",
+    "Delivery",
     "Journal",
     "JournalDamaged",
     "JournalFailed",
@@ -24,6 +28,7 @@ __all__ = [
     "LedgerRow",
     "RecordPack",
     "StorageLimits",
+    "StreamFilter",
     "TelemetryWindow",
     "delete_journal",
     "is_writable",

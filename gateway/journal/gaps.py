@@ -18,12 +18,12 @@ async def find_gaps(
     """Missing numbers that no gap names yet; and gaps of the ledger, with their day, whose record is lost.
 
     `streams` maps each stream to its last number after salvage skipped some; `delivered` each lane to the
-    position the platform has acknowledged.
+    position with which every reader of the journal is done.
     """
     known = await reader.gaps()
     found: list[tuple[Stream, int, int, int]] = []
     last: dict[Stream, int] = {}
-    reported: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    reported: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for lane in LANES:
         after = 0
         while packs := await reader.read_after(lane, after, ROWS_PER_READ):
@@ -35,7 +35,7 @@ async def find_gaps(
                     found.append((stream, first, record.seq - 1, record.seq - first))
                 last[stream] = record.seq
                 if record.kind == "gap":
-                    key = str(record.body["lane"]), record.device
+                    key = str(record.body["lane"]), record.device, str(record.body.get("uplink", ""))
                     reported.setdefault(key, []).append((record.body["first"], record.body["last"]))
     for stream, written in streams.items():
         first = last.get(stream, 0) + 1
@@ -46,13 +46,14 @@ async def find_gaps(
         named = sum(
             max(0, min(end, gap.last) - max(first, gap.first) + 1)
             for _, gap in known
-            if (gap.lane, gap.device) == (lane, device)
+            if (gap.lane, gap.device, gap.reader) == (lane, device, "")
         )
         gaps.append(LedgerGap(lane, device, first, end, max(0, lost - named), DAMAGE_REASON))
     unreported = [
         (day, gap)
         for day, gap in known
-        if not is_reported(gap, reported.get((gap.lane.name.lower(), gap.device), []))
+        if gap.reason != "before"
+        and not is_reported(gap, reported.get((gap.lane.name.lower(), gap.device, gap.reader), []))
     ]
     return gaps, unreported
 

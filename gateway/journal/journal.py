@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.base.failpoint import failpoint
 from gateway.base.log import log_event
-from gateway.base.tasks import Signal, run_to_end, with_pauses
+from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Arrival, Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
 from .database import (
@@ -33,9 +33,20 @@ from .database import (
     Statement,
     connect,
 )
+from .delivery import Delivery
 from .gaps import find_gaps
 from .pending import Losses, Pending, TelemetryWindow
-from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
+from .reader import (
+    CRASH_REASON,
+    DAMAGE_REASON,
+    LANES,
+    DayOf,
+    JournalReader,
+    LedgerGap,
+    Stream,
+    utc_day,
+)
+from .readers import Readers
 from .rows import encode, pack_records, readable_body
 from .salvage import (
     FIRST_NUMBERS_KEY,
@@ -60,6 +71,7 @@ from .statements import (
     set_state,
     set_stream,
 )
+from .stream_filter import StreamFilter
 from .tail import Tail
 
 MAX_SENT_UNCOMMITTED = 256
@@ -124,8 +136,7 @@ class Journal:
         self.epoch = ""
         self.committed_pos = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
-        self.delivered_pos = dict.fromkeys(LANES, 0)
-        """The position up to which the platform has acknowledged each lane."""
+        self._readers = Readers(self.reader, lambda: self._pending, self._record_gap)
         self.commit_count = 0
         self._newest_day = ""
         """Of the ledger, since the start."""
@@ -210,7 +221,7 @@ class Journal:
         self._first_number = int(await self.reader.read_meta(FIRST_NUMBERS_KEY, "0"))
         for lane in LANES:
             self.committed_pos[lane] = await self.reader.last_pos(lane)
-            self.delivered_pos[lane] = await self.reader.cursor_pos(lane)
+        await self._readers.load()
         self._streams, self._day_counts = await self.reader.stream_and_day_counts()
         self._committed_numbers = dict(self._streams)
         clean = await self.reader.read_meta("clean")
@@ -272,7 +283,9 @@ class Journal:
 
     async def _record_damage(self) -> None:
         """Record every number that may be lost to damage, and again each gap whose record is lost."""
-        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered_pos)
+        lost, unreported = await find_gaps(
+            self.reader, self._streams, {lane: self.rearmost_pos(lane) for lane in LANES}
+        )
         day = self.reader.day_of(self._clock.now())
         for gap in lost:
             self._record_gap(day, gap)
@@ -340,29 +353,29 @@ class Journal:
         self._wake.set()
         await done
 
-    def acknowledge(self, lane: Lane, pos: int) -> None:
-        """The platform has acknowledged a lane up to `pos`; written with the next commit."""
-        if pos > self.delivered_pos[lane]:
-            self.delivered_pos[lane] = self._pending.cursors[lane] = pos
+    @property
+    def deliveries(self) -> Mapping[str, Delivery]:
+        """The places of the configured readers, by name."""
+        return self._readers.configured
 
-    def drop(self, records: Iterable[Record], reason: str) -> None:
-        """Record that these will never be delivered, and why, in the ledger and for the platform."""
-        lost = Losses()
-        for record in records:
-            lost.add(self._ledger_key(record), record.seq)
-        for day, gap in lost.gaps(reason):
-            self._record_gap(day, gap)
+    def rearmost_pos(self, lane: Lane) -> int:
+        """The place of the reader that is furthest behind in a lane."""
+        return self._readers.rearmost(lane)
 
-    def dead_letter(self, record: Record, reason: str) -> None:
-        """Move a record that the broker refuses, or that cannot be encoded, to the dead-letter table."""
-        self._pending.dead_letters.append((record, reason))
-        self.dead_letter_count += 1
-        # A gap record that is itself refused must not cause another one.
-        self._record_gap(
-            self.reader.day_of(record.at),
-            LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
-            ledger_only=record.kind == "gap",
-        )
+    async def configure_readers(self, filters: Mapping[str, StreamFilter]) -> None:
+        """The readers from now on, and what each receives; done once that is on the disk. A new one begins
+        with what is recorded from now on, or takes the place of the reader that waited for the first one.
+        Raises `JournalFailed`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._readers.wanted = filters, done
+        self._wake.set()
+        await done
+
+    def _dead_letter(self, record: Record, reason: str) -> None:
+        """A record that no platform can have."""
+        gap = LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead")
+        self._pending.dead_letters.append((record, reason, ""))
+        self._record_gap(self.reader.day_of(record.at), gap, ledger_only=record.kind == "gap")
 
     def uncommitted_alarms(self) -> list[Record]:
         """Alarms that could not be written: they are sent at once, and again when they are committed."""
@@ -375,11 +388,10 @@ class Journal:
             for record in (*self._pending.alarms, *self._pending.events)
         ]
 
-    @property
-    def windows_behind(self) -> int:
-        """Committed windows of telemetry that the platform has not acknowledged. Of those that are not in
-        memory, the rows are counted."""
-        delivered = self.delivered_pos[Lane.TELEMETRY]
+    def windows_behind(self, delivery: Delivery) -> int:
+        """Committed windows of telemetry with which a reader is not done. Of those that are not in memory,
+        the rows are counted."""
+        delivered = delivery.positions[Lane.TELEMETRY]
         kept = [window for window in self._windows if window.pos is not None and window.pos > delivered]
         first = (kept[0].first_pos if kept else None) or self.committed_pos[Lane.TELEMETRY] + 1
         return len(kept) + max(0, first - 1 - delivered)
@@ -391,15 +403,20 @@ class Journal:
         return next((window for window in self._windows if window.first_pos == pos + 1), None)
 
     def _record_gap(
-        self, day: str, gap: LedgerGap, *, ledger_only: bool = False, already_counted: bool = False
+        self, day: str, gap: LedgerGap, ledger_only: bool = False, *, already_counted: bool = False
     ) -> None:
+        if self._readers.is_single:
+            gap = msgspec.structs.replace(gap, reader="")
         if not already_counted:
-            self.dropped_count += gap.count if gap.reason != CRASH_REASON else 0
+            self.dropped_count += gap.count if gap.reason not in (CRASH_REASON, "before") else 0
+            self.dead_letter_count += gap.reason == "dead"
             self._pending.gaps.append((day, gap))
         if ledger_only:
             return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
         del body["device"]
+        if uplink := body.pop("reader"):
+            body["uplink"] = uplink
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})
 
     def _ledger_key(self, record: Record) -> tuple[str, Lane, str]:
@@ -432,7 +449,7 @@ class Journal:
             )  # fmt: skip
         if lane is Lane.ALARM:
             return record, encode(record)
-        self.dead_letter(record, "unencodable")
+        self._dead_letter(record, "unencodable")
         return record, None
 
     async def _close_windows(self) -> None:
@@ -465,6 +482,7 @@ class Journal:
                 await self._evict(Lane.TELEMETRY)
             elif telemetry and self.failure is None:
                 await self._make_room()
+            await self._configure_readers()
         except JournalDamaged:
             raise
         except (JournalFailed, OSError) as failed:
@@ -476,6 +494,21 @@ class Journal:
                 else JournalFailed("journal-write", path=path, reason=failed)
             )
         self._drop_unwritten()
+
+    async def _configure_readers(self) -> None:
+        """Between two transactions, so that nothing is recorded meanwhile. Raises `JournalFailed`."""
+        if self._readers.wanted is None:
+            return
+        (filters, done), self._readers.wanted = self._readers.wanted, None
+        try:
+            await self._readers.configure(
+                filters, self.reader.day_of(self._clock.now()), self.committed_pos
+            )
+            await self._commit(telemetry=False)
+        except JournalFailed as failure:
+            _resolve_waiting([done], failure)
+            raise
+        _resolve_waiting([done], None)
 
     async def _commit(self, *, telemetry: bool, closing: bool = False) -> None:
         """One transaction with all that is pending; what fails stays pending. Raises `JournalDamaged`."""
@@ -493,7 +526,7 @@ class Journal:
                 raise
             return
         self.failure = None
-        delivered = self.delivered_pos[Lane.TELEMETRY]
+        delivered = self.rearmost_pos(Lane.TELEMETRY)
         while (pos := self._windows[0].pos) is not None and (
             pos <= delivered or len(self._windows) > MAX_COMMITTED_WINDOWS
         ):
@@ -512,13 +545,10 @@ class Journal:
             *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
-            *(set_cursor(lane, pos) for lane, pos in pending.cursors.items()),
+            *pending.readers,
+            *(set_cursor(reader, lane, pos) for (reader, lane), pos in pending.cursors.items()),
             *(add_gap(day, gap) for day, gap in pending.gaps),
-            *(
-                statement
-                for record, reason in pending.dead_letters
-                for statement in insert_dead_letter(record, reason)
-            ),
+            *(statement for letter in pending.dead_letters for statement in insert_dead_letter(*letter)),
         ]
         numbers = {(lane, record.device): record.seq for lane, records in packs for record in records}
         days = Counter(self._ledger_key(record) for _, records in packs for record in records)
@@ -594,13 +624,9 @@ class Journal:
         positions = await self.reader.oldest_positions(lane, ROWS_PER_EVICTION)
         if not positions:
             return False
-        until, lost = positions[-1], Losses()
-        async for record in self.reader.records(lane, self.delivered_pos[lane], until):
-            lost.add(self._ledger_key(record), record.seq)
-        async for day, gap in with_pauses(lost.gaps("space")):
-            self._record_gap(day, gap)
+        until = positions[-1]
+        await self._readers.evict(lane, until, self._ledger_key)
         self._pending.deletions.append(delete_packs(lane, until))
-        self.acknowledge(lane, until)
         failpoint("evict")
         await self._commit(telemetry=False)
         failpoint("evicted")
@@ -619,7 +645,11 @@ class Journal:
         window.pos = self.committed_pos[Lane.TELEMETRY]
         self.changed.send()
         self._day_counts.update(window.day_counts)
-        self.drop(records, "disk")
+        lost = Losses()
+        for record in records:
+            lost.add(self._ledger_key(record), record.seq)
+        for day, gap in lost.gaps("disk"):
+            self._record_gap(day, gap)
 
     async def verify(self) -> None:
         """Check the whole file while it is in use. Raises `JournalDamaged`."""

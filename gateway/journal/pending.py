@@ -58,10 +58,14 @@ class Pending(msgspec.Struct):
     alarms: list[Record] = []
     events: list[Record] = []
     changes: dict[tuple[str, str], Row | None] = {}
-    cursors: dict[Lane, int] = {}
+    cursors: dict[tuple[str, Lane], int] = {}
+    """By reader and lane."""
     gaps: list[tuple[str, LedgerGap]] = []
-    dead_letters: list[tuple[Record, str]] = []
+    dead_letters: list[tuple[Record, str, str]] = []
+    """With the reason, and the reader that refuses it, empty for all."""
     deletions: list[Statement] = []
+    readers: list[Statement] = []
+    """Changes of the table of readers."""
     epoch: str = ""
     waiting: list[asyncio.Future[None]] = []
 
@@ -69,7 +73,7 @@ class Pending(msgspec.Struct):
         """After a failed transaction: prepend its contents."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
-        self.deletions[:0] = older.deletions
+        self.deletions[:0], self.readers[:0] = older.deletions, older.readers
         self.changes = {**older.changes, **self.changes}
         self.cursors = {**older.cursors, **self.cursors}
         self.epoch = self.epoch or older.epoch
@@ -84,7 +88,7 @@ class Losses:
     def add(self, key: tuple[str, Lane, str], seq: int) -> None:
         self._numbers.setdefault(key, []).append(seq)
 
-    def gaps(self, reason: str) -> Iterator[tuple[str, LedgerGap]]:
+    def gaps(self, reason: str, reader: str = "") -> Iterator[tuple[str, LedgerGap]]:
         """The gap of each, with its day."""
         for (day, lane, device), seqs in self._numbers.items():
-            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason)
+            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason, reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from gateway.model import Lane, Record, Stamp
 
 from .database import JournalDatabase, connect
 from .rows import unpack_records
+from .stream_filter import StreamFilter
 
 LANES = tuple(Lane)
-UPLINK_READER = "uplink"
+DEFAULT_READER = "uplink"
+"""The reader of a journal whose site has no uplink yet, or one without a name."""
 DAMAGE_REASON = "damaged"
 """The reason of a gap due to damage, and the value of `meta.clean` until all such gaps are recorded."""
 CRASH_REASON = "restart"
@@ -54,11 +56,13 @@ class LedgerGap(msgspec.Struct, frozen=True):
     count: int
     reason: str
     """`restart` and `damaged` (at most these; those that arrived are genuine), `space`, `disk`,
-    `thinned`, `dead`."""
+    `thinned`, `dead`; `before` (recorded before the reader was configured)."""
+    reader: str = ""
+    """Whose gap it is; empty: of all readers."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
-    """What became of the records of one device, one day and one lane.
+    """What became of the records of one device, one day and one lane, for one reader.
 
     `measured` = `delivered` + `pending` + `dropped`. `uncertain` counts further sequence numbers that were
     open at a crash: either a record of that number was delivered, or none was ever stored.
@@ -78,12 +82,26 @@ class LedgerRow(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that the broker refused."""
+    """A record that the platform refused."""
 
     lane: Lane
     device: str
     seq: int
     reason: str
+    reader: str
+    """Whose platform; empty: no platform can have it."""
+
+
+class ReaderRow(msgspec.Struct, frozen=True):
+    """A reader of the journal."""
+
+    name: str
+    streams: str
+    """As `StreamFilter.to_text` writes it."""
+    since: str
+    """The first day of its ledger; empty: as far back as there is one."""
+    left: str
+    """The day it was last configured; empty: it is."""
 
 
 class JournalReader:
@@ -155,18 +173,22 @@ class JournalReader:
         )
         return rows[0][0] if rows else 0
 
-    async def cursor_pos(self, lane: Lane, reader: str = UPLINK_READER) -> int:
+    async def reader_rows(self) -> list[ReaderRow]:
+        """Every reader."""
+        return [ReaderRow(*row) for row in await self._database.rows("SELECT * FROM reader")]
+
+    async def cursor_pos(self, lane: Lane, reader: str = DEFAULT_READER) -> int:
         """The position a reader has reached."""
         rows = await self._database.rows(
             "SELECT pos FROM cursor WHERE reader = ? AND lane = ?", reader, int(lane)
         )
         return rows[0][0] if rows else 0
 
-    async def pending_count(self, lane: Lane) -> int:
-        """Records of a lane that the platform has not acknowledged."""
+    async def pending_count(self, lane: Lane, reader: str = DEFAULT_READER) -> int:
+        """Records of a lane after the reader's place, whether it receives them or not."""
         rows = await self._database.rows(
             f"SELECT coalesce(sum(count), 0) FROM {lane.name} WHERE pos > ?",  # noqa: S608
-            await self.cursor_pos(lane),
+            await self.cursor_pos(lane, reader),
         )
         return int(rows[0][0])
 
@@ -198,43 +220,63 @@ class JournalReader:
                 days[self.day_of(record.at), lane, record.device] += 1
         return streams, days
 
-    async def records(self, lane: Lane, after: int, until: int | None = None) -> AsyncIterator[Record]:
-        """Every record of a lane after a position, up to another, a few rows in memory at a time."""
+    async def packs(self, lane: Lane, after: int, until: int | None = None) -> AsyncIterator[RecordPack]:
+        """Every row of a lane after a position, up to another, a few in memory at a time."""
         while until is None or after < until:
             packs = await self.read_after(lane, after, 8)
             async for pack in with_pauses(packs, between=1):
                 if until is None or pack.pos <= until:
-                    for record in pack.records:
-                        yield record
+                    yield pack
             if not packs:
                 return
             after = packs[-1].pos
 
-    async def ledger(self, since: str = "") -> list[LedgerRow]:
-        """Per day, lane and device: measured, delivered, pending, dropped; from a day on."""
+    async def records(self, lane: Lane, after: int, until: int | None = None) -> AsyncIterator[Record]:
+        """Every record of a lane after a position, up to another."""
+        async for pack in self.packs(lane, after, until):
+            for record in pack.records:
+                yield record
+
+    async def ledger(self, since: str = "", reader: str = DEFAULT_READER) -> list[LedgerRow]:
+        """Per day, lane and device, what a reader has received: see `LedgerRow`; from a day on."""
+        known = next((row for row in await self.reader_rows() if row.name == reader), None)
+        if known is None:
+            return []
+        positions = {lane: await self.cursor_pos(lane, reader) for lane in LANES}
+        selects = StreamFilter.from_text(known.streams).selects
+        return await self.ledger_of(reader, positions, selects, max(since, known.since))
+
+    async def ledger_of(
+        self, reader: str, positions: Mapping[Lane, int], selects: Callable[[Lane, str], bool], since: str
+    ) -> list[LedgerRow]:
+        """The ledger of a reader with these places in the lanes, which receives these streams."""
         _, measured = await self.stream_and_day_counts()
         days = await self._database.rows("SELECT * FROM day WHERE day >= ?", since)
         async for day, lane, device, count in with_pauses(days):
             measured[day, Lane(lane), device] += count
         pending: Counter[tuple[str, Lane, str]] = Counter()
         for lane in LANES:
-            async for record in self.records(lane, await self.cursor_pos(lane)):
+            async for record in self.records(lane, positions[lane]):
                 pending[self.day_of(record.at), lane, record.device] += 1
         gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
-        for day, gap in await self.gaps():
+        for day, gap in await self.gaps(reader):
             gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
-        keys = sorted(key for key in measured.keys() | gaps.keys() if key[0] >= since)
+        keys = sorted(
+            key for key in measured.keys() | gaps.keys() if key[0] >= since and selects(key[1], key[2])
+        )
         return [
             _ledger_row(key, measured[key], pending[key], gaps.get(key, []))
             async for key in with_pauses(keys)
         ]
 
-    async def gaps(self) -> list[tuple[str, LedgerGap]]:
-        """Every gap of the ledger with its day, oldest first."""
+    async def gaps(self, reader: str | None = None) -> list[tuple[str, LedgerGap]]:
+        """Every gap of the ledger with its day, oldest first; those that concern one reader, if named."""
         return [
             (str(day), LedgerGap(Lane(lane), *rest))
             for day, lane, *rest in await self._database.rows(
-                "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
+                "SELECT day, lane, device, first, last, count, reason, reader FROM gap "
+                "WHERE ?1 IS NULL OR reader IN ('', ?1) ORDER BY id",
+                reader,
             )
         ]
 
@@ -243,9 +285,9 @@ class JournalReader:
         return int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
 
     async def dead_letters(self) -> list[DeadLetter]:
-        """Records that the broker refused."""
-        rows = await self._database.rows("SELECT lane, device, seq, reason FROM dead")
-        return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
+        """Records that a platform refused."""
+        rows = await self._database.rows("SELECT lane, device, seq, reason, reader FROM dead")
+        return [DeadLetter(Lane(lane), *rest) for lane, *rest in rows]
 
 
 def _ledger_row(

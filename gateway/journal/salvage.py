@@ -37,7 +37,7 @@ and its numbers must not be used again."""
 Rows = list[tuple[Any, ...]]
 
 _LANES = tuple(lane.name.lower() for lane in Lane)
-_TABLES = ("meta", "stream", "state", "cursor", "day", "gap", "dead")
+_TABLES = ("meta", "stream", "state", "reader", "cursor", "day", "gap", "dead")
 
 
 def mark_damaged(path: Path) -> None:
@@ -152,9 +152,11 @@ async def salvage(damaged: Path, into: JournalDatabase) -> None:
         meta: dict[str, str] = dict(tables["meta"] or ())
         if tables["stream"] is None:
             meta.pop("epoch", None)
+        if tables["reader"]:
+            await into.transact([("DELETE FROM reader", ())])
         for table, rows in {**tables, "meta": list(meta.items())}.items():
             failpoint("salvage")
-            await into.transact(_insert(table, rows or []))
+            await into.transact(_insert(table, rows or [], await _column_names(old, table)))
         streams = {(lane, device): written for lane, device, written in tables["stream"] or ()}
         ends = []
         for lane in Lane:
@@ -237,8 +239,18 @@ def _is_sound(row: tuple[Any, ...], lane: Lane, streams: dict[tuple[int, str], i
     return True
 
 
-def _insert(table: str, rows: Rows) -> list[Statement]:
+async def _column_names(damaged: JournalDatabase, table: str) -> str:
+    """For an insertion: a journal of an older version may have fewer columns. Empty if unreadable."""
+    with contextlib.suppress(JournalFailed):
+        return ",".join(
+            name for (name,) in await damaged.rows("SELECT name FROM pragma_table_info(?)", table)
+        )
+    return ""
+
+
+def _insert(table: str, rows: Rows, columns: str = "") -> list[Statement]:
+    into = f"{table} ({columns})" if columns else table
     return [
-        (f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
+        (f"INSERT OR REPLACE INTO {into} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
         for row in rows
     ]

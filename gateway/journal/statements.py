@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.model import Lane, Record, Row
 
 from .database import Statement
-from .reader import UPLINK_READER, LedgerGap, Stream
+from .reader import LedgerGap, Stream
 from .rows import Pack, encode, pack_records
 
 MAX_DEAD_LETTERS = 100
@@ -33,9 +33,33 @@ def set_state(service: str, key: str, row: Row | None) -> Statement:
     return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, encode(row))
 
 
-def set_cursor(lane: Lane, pos: int) -> Statement:
-    """Store the position that the platform has acknowledged."""
-    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK_READER, int(lane), pos)
+def set_cursor(reader: str, lane: Lane, pos: int) -> Statement:
+    """Store the position up to which a reader is done with a lane."""
+    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (reader, int(lane), pos)
+
+
+def set_reader(name: str, streams: str, since: str, left: str = "") -> Statement:
+    """Store a reader; `left` is the day on which it was last configured, empty if it is."""
+    return "INSERT OR REPLACE INTO reader VALUES (?, ?, ?, ?)", (name, streams, since, left)
+
+
+def rename_reader(old: str, new: str) -> list[Statement]:
+    """Give the place of a reader to another."""
+    return [
+        ("UPDATE reader SET name = ? WHERE name = ?", (new, old)),
+        *(
+            (f"UPDATE {table} SET reader = ? WHERE reader = ?", (new, old))  # noqa: S608
+            for table in ("cursor", "gap", "dead")
+        ),
+    ]
+
+
+def forget_reader(name: str) -> list[Statement]:
+    """Delete what is known of a reader."""
+    return [
+        ("DELETE FROM reader WHERE name = ?", (name,)),
+        *((f"DELETE FROM {table} WHERE reader = ?", (name,)) for table in ("cursor", "gap", "dead")),  # noqa: S608
+    ]
 
 
 def set_stream(stream: Stream, written: int) -> Statement:
@@ -74,14 +98,17 @@ def set_epoch(epoch: str) -> Statement:
 def add_gap(day: str, gap: LedgerGap) -> Statement:
     """Add a gap to the ledger. One that follows another of the same reason, or of which the stream has too
     many on that day, makes the last of them longer: the counts stay right."""
-    same = "day = ?1 AND lane = ?2 AND device = ?3 AND reason = ?7"
+    same = "day = ?1 AND lane = ?2 AND device = ?3 AND reason = ?7 AND reader = ?9"
     return (
-        "INSERT INTO gap (id, day, lane, device, first, last, count, reason) VALUES "  # noqa: S608
+        "INSERT INTO gap (id, day, lane, device, first, last, count, reason, reader) VALUES "  # noqa: S608
         f"((SELECT max(id) FROM gap WHERE {same} AND (last = ?4 - 1 OR "
-        f"(SELECT count(*) FROM gap WHERE {same}) >= ?8)), ?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+        f"(SELECT count(*) FROM gap WHERE {same}) >= ?8)), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9) "
         "ON CONFLICT (id) DO UPDATE SET first = min(first, excluded.first), "
         "last = max(last, excluded.last), count = count + excluded.count",
-        (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason, MAX_GAPS_PER_DAY),
+        (
+            *(day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
+            *(MAX_GAPS_PER_DAY, gap.reader),
+        ),
     )
 
 
@@ -96,18 +123,19 @@ def prune_ledger() -> list[Statement]:
     ]
 
 
-def insert_dead_letter(record: Record, reason: str) -> list[Statement]:
+def insert_dead_letter(record: Record, reason: str, reader: str) -> list[Statement]:
     """Add a record to the dead-letter table, and delete those of its stream that are too many."""
     body, crc = pack_records([record])
     stream = int(record.lane), record.device
+    same = "lane = ?1 AND device = ?2 AND reader = ?4"
     return [
         (
-            "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
-            (*stream, record.seq, reason, body, crc),
+            "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*stream, record.seq, reason, body, crc, reader),
         ),
         (
-            "DELETE FROM dead WHERE lane = ?1 AND device = ?2 AND seq <= (SELECT seq FROM dead "
-            "WHERE lane = ?1 AND device = ?2 ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-            (*stream, MAX_DEAD_LETTERS),
+            f"DELETE FROM dead WHERE {same} AND seq <= (SELECT seq FROM dead "  # noqa: S608
+            f"WHERE {same} ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
+            (*stream, MAX_DEAD_LETTERS, reader),
         ),
     ]

@@ -18,7 +18,15 @@ from gateway.model.device import (
 from gateway.model.device_time import parse_device_time
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
-from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
+from gateway.model.record import (
+    GATEWAY_DEVICE,
+    UNKNOWN_FIRE_POINT,
+    UPLINK_DEVICE,
+    Fact,
+    Lane,
+    Record,
+    uplink_device,
+)
 from gateway.model.role import Role
 from gateway.model.sample import MORE_PLACES, Arrival, Quality, Raw, Sample, StoredReading, Value
 from gateway.model.sentence import Sentence, cause_of, duration, sentence
@@ -101,4 +109,5 @@ __all__ = [
     "parse_device_time",
     "sentence",
     "stale_after_s",
+    "uplink_device",
 ]

@@ -17,6 +17,11 @@ UPLINK_DEVICE = "uplink"
 """The name under which the connection to the platform reports its presence, like a device."""
 
 
+def uplink_device(uplink: str) -> str:
+    """The same of one of several platforms; `uplink` is its name in the site file."""
+    return UPLINK_DEVICE if uplink == UPLINK_DEVICE else f"{UPLINK_DEVICE}.{uplink}"
+
+
 class Lane(IntEnum):
     """The priority of records, and how they are committed."""
 

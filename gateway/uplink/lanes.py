@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from gateway.base.failpoint import failpoint
 from gateway.base.tasks import Signal
-from gateway.journal import Journal
+from gateway.journal import Delivery
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
@@ -199,7 +199,7 @@ class LaneSender:
     def __init__(
         self,
         lane: Lane,
-        journal: Journal,
+        delivery: Delivery,
         link: Link,
         clock: Clock,
         dialect: Dialect,
@@ -208,7 +208,7 @@ class LaneSender:
         count_acknowledged: Callable[[Lane, Sequence[Record]], None],
     ) -> None:
         self.lane = lane
-        self._journal = journal
+        self._delivery = delivery
         self._link = link
         self._clock = clock
         self._dialect = dialect
@@ -374,10 +374,10 @@ class LaneSender:
         while self._batches and not self._batches[0].unacknowledged and self._batches[0].pos is not None:
             batch = self._batches.popleft()
             if batch.thinned:
-                self._journal.drop(batch.thinned, "thinned")
+                self._delivery.drop(batch.thinned, "thinned")
             for record, reason in batch.dead_letters:
-                self._journal.dead_letter(record, reason)
-            self._journal.acknowledge(self.lane, batch.pos or 0)
+                self._delivery.dead_letter(record, reason)
+            self._delivery.acknowledge(self.lane, batch.pos or 0)
             batch.on_acknowledged()
             failpoint("cursor")
 

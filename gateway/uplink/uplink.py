@@ -16,13 +16,14 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from gateway.base.log import error_text, log_event
 from gateway.base.security import SECURITY_LOG
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
-from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
+from gateway.journal import DEFAULT_READER, Journal, JournalDamaged, JournalFailed, RecordPack
 from gateway.model import (
-    UPLINK_DEVICE,
     Clock,
     Command,
     GatewayError,
@@ -31,6 +32,7 @@ from gateway.model import (
     Record,
     Sample,
     sentence,
+    uplink_device,
 )
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
@@ -67,13 +69,17 @@ ExecuteCommand = Callable[[Command], Awaitable[CommandRow]]
 SampleSink = Callable[[Sample], Awaitable[None]]
 
 
-class Uplink:
-    """The connection to the platform, reopened for as long as the gateway runs."""
+def origin_of(uplink: str) -> str:
+    """The origin of an uplink's commands."""
+    return "upstream" if uplink == DEFAULT_READER else f"upstream.{uplink}"
 
-    name = UPLINK_DEVICE
+
+class Uplink:
+    """The connection to a platform, reopened for as long as the gateway runs."""
 
     def __init__(
         self,
+        uplink: str,
         options: UplinkOptions,
         dialect: Dialect,
         journal: Journal,
@@ -81,9 +87,13 @@ class Uplink:
         execute: ExecuteCommand,
         publish_sample: SampleSink,
     ) -> None:
+        self.uplink = uplink
+        """Its name in the site file; that of the journal's reader."""
+        self.name = uplink_device(uplink)
         self._options = options
         self._dialect = dialect
         self._journal = journal
+        self._delivery = journal.deliveries[uplink]
         self._clock = clock
         self._execute = execute
         self._publish_sample = publish_sample
@@ -147,7 +157,7 @@ class Uplink:
             link.subscribe(topic)
         self._link, self.is_online, self._reported_offline = link, True, False
         self.offline_error = None
-        log_event(logging.INFO, "uplink-up", url=self._options.url)
+        log_event(logging.INFO, "uplink-up", uplink=self.name, url=self._options.url)
         await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
         if proof and self._poison.must_send_singly:
             done, _ = await asyncio.wait((proof,), timeout=mqtt.RESPONSE_TIMEOUT_S)
@@ -164,7 +174,7 @@ class Uplink:
             if is_unsteady and error.key == "broker-lost":
                 # Two clients with one id disconnect each other; few brokers say so (MQTT 5, 0x8E).
                 why = error_text("broker-unsteady", reason=why)
-            log_event(logging.WARNING, "uplink-down", reason=why)
+            log_event(logging.WARNING, "uplink-down", uplink=self.name, reason=why)
             await self._publish_sample(
                 Sample(self.name, self._clock.now(), error=error.key, facts=error.stored_facts())
             )
@@ -182,7 +192,7 @@ class Uplink:
         lanes = [
             LaneSender(
                 lane,
-                self._journal,
+                self._delivery,
                 link,
                 self._clock,
                 self._dialect,
@@ -191,10 +201,11 @@ class Uplink:
                 self._count_acknowledged,
             )
             for lane in Lane
+            if lane in self._delivery.streams.lanes
         ]
         try:
             await run_all(
-                records=self._send_records(link, *lanes),
+                records=self._send_records(link, lanes),
                 incoming=self._receive(link),
                 refused=self._send_refused(link, lanes),
                 watch=self._check_senders(lanes),
@@ -214,18 +225,15 @@ class Uplink:
             if status := self._dialect.status_message(False):
                 link.publish(status)
 
-    async def _send_records(
-        self, link: Link, alarm: LaneSender, event: LaneSender, telemetry: LaneSender
-    ) -> None:
+    async def _send_records(self, link: Link, lanes: list[LaneSender]) -> None:
         openings = [
             link.publish(each) for each in self._dialect.opening_messages(self._journal.latest_samples)
         ]
         if openings:
             await asyncio.wait(openings)
+        send = {Lane.TELEMETRY: self._send_telemetry}
         await run_all(
-            alarm=self._send_committed(alarm),
-            event=self._send_committed(event),
-            telemetry=self._send_telemetry(telemetry),
+            **{each.lane.name: send.get(each.lane, self._send_committed)(each) for each in lanes},
             unkept=self._send_uncommitted_alarms(link),
             latest=self._send_latest(link),
             ledger=self._send_ledger(link),
@@ -243,7 +251,7 @@ class Uplink:
     async def _send_committed(self, sender: LaneSender) -> None:
         """Send a lane of alarms or events as the journal commits them, in order."""
         lane, journal = sender.lane, self._journal
-        pos = journal.delivered_pos[lane]
+        pos = self._delivery.positions[lane]
         while True:
             if pos >= journal.committed_pos[lane]:
                 await journal.commit_attempted.wait()
@@ -253,7 +261,7 @@ class Uplink:
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
             batch = sender.start_batch()
-            await sender.send(batch, _records_of_packs(packs))
+            await sender.send(batch, self._records_of(packs))
             sender.complete_batch(batch, pos)
 
     async def _send_uncommitted_alarms(self, link: Link) -> None:
@@ -264,14 +272,14 @@ class Uplink:
             alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
                 message = self._dialect.urgent_message(alarm)
-                if message and (alarm.device, alarm.seq) not in sent:
+                if message and self._selects(alarm) and (alarm.device, alarm.seq) not in sent:
                     link.publish(message)
             sent = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _send_telemetry(self, sender: LaneSender) -> None:
         """Send the open window as it fills; before that, the rows of the journal."""
         journal = self._journal
-        pos = journal.delivered_pos[Lane.TELEMETRY]
+        pos = self._delivery.positions[Lane.TELEMETRY]
         while True:
             window = journal.window_after(pos)
             if window is None:
@@ -281,7 +289,7 @@ class Uplink:
             while window.pos is None or sent < len(window.records):
                 if fresh := window.records[sent : window.ready_count]:
                     sent += len(fresh)
-                    await sender.send(batch, fresh)
+                    await sender.send(batch, [record for record in fresh if self._selects(record)])
                 else:
                     await journal.changed.wait()
             pos = window.pos
@@ -293,7 +301,7 @@ class Uplink:
         end = self._journal.committed_pos[Lane.TELEMETRY]
         packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
-        records, batch = _records_of_packs(packs), sender.start_batch()
+        records, batch = self._records_of(packs), sender.start_batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split_records(records, self._clock.now())
             batch.on_acknowledged = functools.partial(self._thinning.remove_acknowledged, records)
@@ -310,9 +318,10 @@ class Uplink:
         while True:
             # While messages go singly, nothing else may be in flight.
             if self._is_behind() and not self._poison.must_send_singly:
-                is_poison = self._poison.is_poison
                 latest = [
-                    record for record in self._journal.latest_samples.values() if not is_poison(record)
+                    record
+                    for record in self._journal.latest_samples.values()
+                    if self._selects(record) and not self._poison.is_poison(record)
                 ]
                 await self._publish_in_parts(link, self._dialect.latest_message, latest, LATEST_PER_MESSAGE)
             await self._clock.sleep(LATEST_INTERVAL_S)
@@ -326,7 +335,7 @@ class Uplink:
             reader = self._journal.reader
             today = datetime.date.fromisoformat(reader.day_of(self._clock.now()))
             since = today - datetime.timedelta(days=LEDGER_DAYS - 1)
-            rows = await reader.ledger(since.isoformat())
+            rows = await reader.ledger(since.isoformat(), self.uplink)
             make, most = self._dialect.ledger_message, LEDGER_ROWS_PER_MESSAGE
             await self._publish_in_parts(link, make, rows, most)
             await self._clock.sleep(LEDGER_INTERVAL_S)
@@ -334,7 +343,24 @@ class Uplink:
     @property
     def windows_behind(self) -> int:
         """Windows that the platform has not acknowledged, though it accepts telemetry."""
-        return 0 if self._holds_telemetry else self._journal.windows_behind
+        if self._holds_telemetry or Lane.TELEMETRY not in self._delivery.streams.lanes:
+            return 0
+        return self._journal.windows_behind(self._delivery)
+
+    def _selects(self, record: Record) -> bool:
+        return self._delivery.selects(record.lane, record.device)
+
+    def _records_of(self, packs: list[RecordPack]) -> list[Record]:
+        """Those that this platform receives."""
+        return [record for pack in packs for record in pack.records if self._selects(record)]
+
+    def is_alarm_pending(self) -> bool:
+        """Whether there is an alarm that the platform has not acknowledged."""
+        lane = Lane.ALARM
+        return (
+            lane in self._delivery.streams.lanes
+            and self._delivery.positions[lane] < self._journal.committed_pos[lane]
+        )
 
     def _is_behind(self) -> bool:
         return self.windows_behind > MAX_WINDOWS_BEHIND
@@ -379,13 +405,18 @@ class Uplink:
 
     async def _execute_and_reply(self, topic: str, request: Request) -> None:
         try:
-            order = await self._execute(request.command)
+            order = await self._execute(self._own_command(request.command))
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=topic, reason=why)
         else:
             if reply := self._dialect.reply_message(request, order):
                 await self._reply(reply)
+
+    def _own_command(self, command: Command) -> Command:
+        """Platforms do not know of one another: each may use the same ids."""
+        own_id = command.id if self.uplink == DEFAULT_READER else f"{self.uplink}/{command.id}"
+        return msgspec.structs.replace(command, id=own_id, origin=origin_of(self.uplink))
 
     async def _reply(self, message: Message) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""
@@ -428,10 +459,6 @@ def _raise_if_down(acknowledgement: asyncio.Future[None]) -> None:
     error = acknowledgement.exception()
     if isinstance(error, LinkDown) and error.key != "message-refused":
         raise error
-
-
-def _records_of_packs(packs: list[RecordPack]) -> list[Record]:
-    return [record for pack in packs for record in pack.records]
 
 
 async def _wait_for_disconnect(link: Link) -> None:

@@ -77,6 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     """IANA name, for local times and the local day."""
     devices: tuple[DeviceInfo, ...] = ()
+    uplinks: Mapping[str, Mapping[str, str]] = {}
+    """The title of each platform, by the uplink's name; without one, it is the only platform."""
     parts: Mapping[str, Any] = {}
     """The settings of each page part, by the part's name."""
 

@@ -28,7 +28,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Each service's rows; None when there is no journal."""
     samples: Mapping[str, Record] = {}
     """The latest sample of each device, services' summaries included."""
-    pending: int | None = None
+    pending: Mapping[str, int] | None = None
     """How many records are still to be delivered."""
     health: DaemonHealth | None = None
     """None: the daemon does not answer."""

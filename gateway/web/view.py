@@ -151,8 +151,10 @@ class DeviceRow(msgspec.Struct, frozen=True):
 
 
 class UplinkStatus(msgspec.Struct, frozen=True):
-    """The connection to the platform; `online` is None while unknown."""
+    """The connection to a platform; `online` is None while unknown."""
 
+    title: Mapping[str, str] = {}
+    """By language; empty for the only platform."""
     online: bool | None = None
     since: int | None = None
     error: str = ""
@@ -217,7 +219,7 @@ class View(msgspec.Struct, frozen=True):
     day: str
     """The local date: what happened on another day is shown with its date."""
     devices: tuple[DeviceRow, ...]
-    uplink: UplinkStatus
+    uplinks: tuple[UplinkStatus, ...] = ()
     storage: StorageStatus | None = None
     reminders: tuple[Reminder, ...] = ()
     parts: Mapping[str, Any] = {}

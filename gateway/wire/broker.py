@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -50,6 +50,11 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     ca_file: Path | None = None
 
     CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What makes it another broker, or another account there."""
+        return tuple(getattr(self, field) for field in BrokerOptions.__struct_fields__)
 
     @property
     def has_tls(self) -> bool:

@@ -90,7 +90,7 @@ REFUSALS_OF_ONE_MESSAGE = frozenset({0x90, 0x95, 0x99})
 Message = tuple[str, bytes]
 """Topic and payload."""
 
-_restrictions: dict[BrokerOptions, Restrictions] = {}
+_restrictions: dict[tuple[Any, ...], Restrictions] = {}
 """What is known of each broker; it outlives the connections."""
 _deliveries: dict[int, int] = {}
 """How often a message was taken from an inbox without having been processed to the end, by the hash of its
@@ -321,7 +321,7 @@ class Connection:
             if self._dropped_in_a_row and not self._inbox:
                 log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
                 self._dropped_in_a_row = 0
-            key = hash((self._options, message.topic, message.payload))
+            key = hash((self._options.identity, message.topic, message.payload))
             deliveries = _deliveries.pop(key, 0) + 1
             _remember(_deliveries, key, deliveries)
             if deliveries <= MAX_DELIVERIES:
@@ -708,9 +708,10 @@ def notices_of(options: BrokerOptions) -> list[tuple[str, dict[str, Any]]]:
 
 def restrictions_of(options: BrokerOptions) -> Restrictions:
     """What is known of a broker."""
-    if options not in _restrictions and len(_restrictions) >= MAX_KNOWN_BROKERS:
+    broker = options.identity
+    if broker not in _restrictions and len(_restrictions) >= MAX_KNOWN_BROKERS:
         del _restrictions[next(iter(_restrictions))]
-    return _restrictions.setdefault(options, Restrictions())
+    return _restrictions.setdefault(broker, Restrictions())
 
 
 async def _connect_client(client: _BoundedClient, options: BrokerOptions, *, resume: bool) -> None:

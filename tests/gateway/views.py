@@ -71,6 +71,7 @@ def view_of(
         title={},
         timezone="Asia/Shanghai",
         devices=devices,
+        uplinks={"uplink": {}},
         parts={
             "safety": safety,
             "visitors": visitors,
@@ -86,7 +87,7 @@ def view(
     *devices: DeviceInfo,
     samples: tuple[Record, ...] = (),
     health: DaemonHealth | None = DaemonHealth(),  # noqa: B008
-    pending: int | None = None,
+    pending: dict[str, int] | None = None,
     safety_settings: SafetySettings = SafetySettings(),  # noqa: B008
     buses: dict[str, object] | None = None,
     **rows: dict[str, Any],

@@ -39,7 +39,7 @@ def test_what_cannot_be_mended_is_told_and_is_no_failure(
             eventually(lambda: "online" in linli("doctor", "--config", house.file).stdout)
             found = linli("doctor", "--config", house.file)
             assert (found.returncode, found.stderr) == (code, "")
-            assert "→ Platform: " in found.stdout
+            assert "→ Platform (uplink): " in found.stdout
             answer = json.loads(linli("doctor", "--json", "--config", house.file).stdout)
             assert {finding["key"] for finding in answer["gateway"]} == {key}
             assert answer["buses"]["line"]["findings"] == []

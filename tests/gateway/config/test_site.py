@@ -185,8 +185,10 @@ def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path
     file = tmp_path / "site.toml"
     file.write_text(SMALL + BROKERS.format(uplink="a"))
     site = load_site(file)
-    assert site.uplink
-    assert (site.uplink.client_id, site.buses["zigbee"].options.client_id) == ("a", "linli-demo-zigbee")
+    assert (site.uplinks["uplink"].client_id, site.buses["zigbee"].options.client_id) == (
+        "a",
+        "linli-demo-zigbee",
+    )
     text = SMALL + BROKERS.format(uplink="a") + 'client_id = "a"\n'
     (found,) = mistakes(file, text)
     assert (found.line, found.key) == (len(text.splitlines()), "client-id-twice")

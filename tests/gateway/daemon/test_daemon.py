@@ -211,7 +211,7 @@ def test_systemd_is_told_how_things_stand(centre: Centre) -> None:
             told.append(systemd.recv(100))
         assert told.count(b"READY=1") == 1
         assert b"STOPPING=1" not in told
-        eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
+        eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
         idle.connect(str(centre.daemon.socket))
         began = time.monotonic()
         assert centre.daemon.end() == 0

@@ -21,6 +21,7 @@ from tests.gateway.sites import HEAD
 from tests.ports import free_port
 
 LABELS = {
+    "uplink": {"uplink"},
     "bus": {"hall", "rs485", "lockers", "zigbee"},
     "lane": {"alarm", "event", "telemetry"},
     "state": {"online", "offline", "not-heard"},
@@ -66,7 +67,7 @@ def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
 
 
 def test_health(running: Centre) -> None:
-    eventually(lambda: (running.daemon.health() or {}).get("uplink"))
+    eventually(lambda: (running.daemon.health() or {}).get("uplinks", {}).get("uplink"))
     assert running.daemon.get("healthz")[0] == 200
     health = running.daemon.health()
     assert health

@@ -90,7 +90,8 @@ def test_a_device_that_has_never_spoken_is_not_heard_yet() -> None:
     link = PresenceRow(None, at(9), heard=False)
     (line,) = view(SMOKE, presence={"smoke": link}).devices
     assert (line.condition, line.at, line.values) == (DeviceCondition.NOT_HEARD, None, ())
-    assert view(presence={"uplink": link}).uplink.online is None
+    (uplink,) = view(presence={"uplink": link}).uplinks
+    assert uplink.online is None
 
 
 def test_an_impossible_value_is_shown_as_missing() -> None:
@@ -154,8 +155,11 @@ def test_safety_devices_come_first_and_the_worst_of_them() -> None:
 
 
 def test_the_uplink() -> None:
-    assert view().uplink.online is None
-    uplink = view(presence={"uplink": PresenceRow(False, at(5), "refused")}, pending=3).uplink
+    (unknown,) = view().uplinks
+    assert unknown.online is None
+    (uplink,) = view(
+        presence={"uplink": PresenceRow(False, at(5), "refused")}, pending={"uplink": 3}
+    ).uplinks
     assert (uplink.online, uplink.since, uplink.pending) == (False, NOON - 5000, 3)
 
 

@@ -69,7 +69,7 @@ def test_killed_again_and_again(centre: Centre) -> None:
     assert {("smoke-hall", "raised"), ("smoke-kitchen", "raised")} <= kept
     centre.daemon.start()
     centre.command("ack", "smoke-hall", "acknowledge", alarm=raised("smoke-hall")[0]["data"]["id"])
-    eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
+    eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
     centre.command("ack", "smoke-hall", "acknowledge", alarm=raised("smoke-hall")[0]["data"]["id"])
     assert centre.reply("ack")["status"] == "done"
     centre.daemon.end(SIGKILL)

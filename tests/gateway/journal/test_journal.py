@@ -273,10 +273,10 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
         for _ in range(3):
             j.append("s", [fact(clock)], {})
             await j.commit()
-        j.acknowledge(ALARM, 2)
-        j.acknowledge(ALARM, 1)
+        j.deliveries["uplink"].acknowledge(ALARM, 2)
+        j.deliveries["uplink"].acknowledge(ALARM, 1)
     async with journal(path) as (j, _):
-        assert j.delivered_pos[ALARM] == 2
+        assert j.deliveries["uplink"].positions[ALARM] == 2
         assert [pack.pos for pack in await j.reader.read_after(ALARM, 2, 10)] == [3]
         assert await j.reader.pending_count(ALARM) == 1
 
@@ -295,14 +295,14 @@ async def test_what_a_failed_commit_held_is_in_the_next_one_in_order(
             await j.commit()
 
         async def refuse_while_more_comes(_: object) -> list[int]:
-            j.acknowledge(ALARM, 4)
+            j.deliveries["uplink"].acknowledge(ALARM, 4)
             j.append("s", [fact(clock, lane, n=7) for lane in (ALARM, EVENT)], {"k": Row(2)})
             return await refuse(_)
 
         with monkeypatch.context() as patch:
             patch.setattr(j._writer, "transact", refuse_while_more_comes)
             for lane, pos in ((ALARM, 2), (EVENT, 3)):
-                j.acknowledge(lane, pos)
+                j.deliveries["uplink"].acknowledge(lane, pos)
             j.append("s", [fact(clock, lane, n=6) for lane in (ALARM, EVENT)], {"k": Row(1), "old": Row(1)})
             with pytest.raises(JournalFailed):
                 await j.commit()
@@ -318,7 +318,7 @@ async def test_what_a_failed_commit_held_is_in_the_next_one_in_order(
         for lane in (ALARM, EVENT):
             assert [record.body["n"] for record in await records(path, lane)] == list(range(8))
     async with journal(path) as (j, _):
-        assert [j.delivered_pos[lane] for lane in (ALARM, EVENT)] == [4, 3]
+        assert [j.deliveries["uplink"].positions[lane] for lane in (ALARM, EVENT)] == [4, 3]
 
 
 async def test_after_a_failed_commit_the_newest_acknowledgement_alone_is_on_the_disk(
@@ -332,7 +332,7 @@ async def test_after_a_failed_commit_the_newest_acknowledgement_alone_is_on_the_
         for pos in (1, 2, 3):
             with monkeypatch.context() as patch:
                 patch.setattr(j._writer, "transact", refuse)
-                j.acknowledge(ALARM, pos)
+                j.deliveries["uplink"].acknowledge(ALARM, pos)
                 with pytest.raises(JournalFailed):
                     await j.commit()
         await j.commit()
@@ -450,7 +450,7 @@ async def test_numbers_of_evicted_records_are_not_used_again(tmp_path: Path) -> 
         for _ in range(5):
             j.append("s", [fact(clock, EVENT)], {})
             await j.commit()
-        j.acknowledge(EVENT, j.committed_pos[EVENT])
+        j.deliveries["uplink"].acknowledge(EVENT, j.committed_pos[EVENT])
         assert await j._evict(EVENT)
         assert await seqs(path, EVENT) == []
         path = crashed(path)
@@ -466,10 +466,10 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
         for _ in range(10):
             j.append_sample(sample(clock))
             await window(j, clock)
-        j.acknowledge(TELEMETRY, 4)
+        j.deliveries["uplink"].acknowledge(TELEMETRY, 4)
         first = (await j.reader.read_after(TELEMETRY, 4, 1))[0].records[0]
-        j.drop([first], "thinned")
-        j.acknowledge(TELEMETRY, 5)
+        j.deliveries["uplink"].drop([first], "thinned")
+        j.deliveries["uplink"].acknowledge(TELEMETRY, 5)
         await j.commit()
         rows = {(row.lane, row.device): row for row in await j.reader.ledger()}
         row = rows[TELEMETRY, "d"]
@@ -509,7 +509,7 @@ async def test_years_of_gaps_stay_few_and_the_ledger_right(
         for day in range(days):
             for _ in range(2 * most if day % 50 == 0 else 1):
                 lost, _ = j.append_sample(sample(clock)), j.append_sample(sample(clock))
-                j.drop([lost], "thinned")
+                j.deliveries["uplink"].drop([lost], "thinned")
             await window(j, clock)
             clock.wall += 86_400_000
         rows = [row for row in await j.reader.ledger() if row.lane is TELEMETRY]
@@ -549,8 +549,8 @@ async def test_what_is_lost_in_a_row_is_one_gap(tmp_path: Path) -> None:
         records = [j.append_sample(sample(clock)) for _ in range(10)]
         other = [j.append_sample(sample(clock, "other")) for _ in range(10)]
         for record in (*records[:4], *other[:3], *records[4:6], *records[7:9]):
-            j.drop([record], "space")
-        j.drop([records[6]], "disk")
+            j.deliveries["uplink"].drop([record], "space")
+        j.deliveries["uplink"].drop([records[6]], "disk")
         await window(j, clock)
         gaps = {
             (gap.device, gap.first, gap.last, gap.count, gap.reason) for _, gap in await j.reader.gaps()
@@ -567,7 +567,7 @@ async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
         record = j.append_sample(sample(clock))
         await window(j, clock)
-        j.dead_letter(record, "oversize")
+        j.deliveries["uplink"].dead_letter(record, "oversize")
         await j.commit()
         assert [(d.device, d.seq, d.reason) for d in await j.reader.dead_letters()] == [
             ("d", 1, "oversize")
@@ -606,7 +606,7 @@ async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> Non
         for n in range(1200):
             j.append_sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await window(j, clock)
-            j.acknowledge(TELEMETRY, j.committed_pos[TELEMETRY])
+            j.deliveries["uplink"].acknowledge(TELEMETRY, j.committed_pos[TELEMETRY])
         assert (await j.reader.read_after(TELEMETRY, 0, 1))[0].pos > 1
         assert j.dropped_count == 0
 
@@ -620,9 +620,9 @@ async def test_only_what_was_not_delivered_is_lost_when_the_oldest_rows_go(
         for n in range(count):
             j.append("s", [fact(clock, n=n)], {})
             await j.commit()
-        j.acknowledge(ALARM, delivered)
+        j.deliveries["uplink"].acknowledge(ALARM, delivered)
         assert await j._evict(ALARM)
-        assert j.delivered_pos[ALARM] == max(delivered, evicted)
+        assert j.deliveries["uplink"].positions[ALARM] == max(delivered, evicted)
         assert await seqs(path, ALARM) == list(range(evicted + 1, count + 1))
         (row,) = [row for row in await j.reader.ledger() if row.lane is ALARM]
         lost = max(0, evicted - delivered)
@@ -635,7 +635,7 @@ async def test_only_what_was_not_delivered_is_lost_when_the_oldest_rows_go(
         assert j.dropped_count == lost
         assert row.gaps == ([(delivered + 1, evicted, "space")] if lost else [])
     async with journal(path) as (j, _):
-        assert j.delivered_pos[ALARM] == max(delivered, evicted)
+        assert j.deliveries["uplink"].positions[ALARM] == max(delivered, evicted)
 
 
 @pytest.fixture

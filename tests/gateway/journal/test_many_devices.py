@@ -63,11 +63,11 @@ async def test_a_window_of_all_devices_is_several_rows_and_committed_in_short_tu
         assert window.pos == -(-DEVICES // MAX_RECORDS_PER_ROW)
         assert j.committed_pos[Lane.TELEMETRY] == packs[-1].pos
         windows = sum(sizes) // DEVICES
-        assert j.windows_behind == windows, "however many rows each has"
-        j.acknowledge(Lane.TELEMETRY, window.pos)
-        assert j.windows_behind == windows - 1
-        j.acknowledge(Lane.TELEMETRY, packs[-1].pos)
-        assert j.windows_behind == 0
+        assert j.windows_behind(j.deliveries["uplink"]) == windows, "however many rows each has"
+        j.deliveries["uplink"].acknowledge(Lane.TELEMETRY, window.pos)
+        assert j.windows_behind(j.deliveries["uplink"]) == windows - 1
+        j.deliveries["uplink"].acknowledge(Lane.TELEMETRY, packs[-1].pos)
+        assert j.windows_behind(j.deliveries["uplink"]) == 0
 
 
 async def test_what_the_platform_has_is_not_kept_in_memory(tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ async def test_what_the_platform_has_is_not_kept_in_memory(tmp_path: Path) -> No
             j.append_sample(Sample("d", clock.now(), {"x": 1}))
             await close_window(j, clock)
         assert j.window_after(0) is not None
-        assert j.windows_behind == 3
-        j.acknowledge(Lane.TELEMETRY, 2)
+        assert j.windows_behind(j.deliveries["uplink"]) == 3
+        j.deliveries["uplink"].acknowledge(Lane.TELEMETRY, 2)
         j.append_sample(Sample("d", clock.now(), {"x": 1}))
         await close_window(j, clock)
         assert j.window_after(1) is None
@@ -91,13 +91,13 @@ async def test_after_a_start_the_windows_behind_are_the_rows(tmp_path: Path) -> 
         for _ in range(3):
             j.append_sample(Sample("d", clock.now(), {"x": 1}))
             await close_window(j, clock)
-        j.acknowledge(Lane.TELEMETRY, 1)
+        j.deliveries["uplink"].acknowledge(Lane.TELEMETRY, 1)
         await j.commit()
     async with journal(tmp_path) as (j, clock):
-        assert j.windows_behind == 2
+        assert j.windows_behind(j.deliveries["uplink"]) == 2
         j.append_sample(Sample("d", clock.now(), {"x": 1}))
         await close_window(j, clock)
-        assert j.windows_behind == 3
+        assert j.windows_behind(j.deliveries["uplink"]) == 3
 
 
 async def test_the_ledger_is_made_in_short_turns(tmp_path: Path) -> None:

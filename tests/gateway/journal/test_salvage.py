@@ -106,7 +106,7 @@ async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None
     mark_damaged(path)
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
-        assert j.delivered_pos == dict.fromkeys(Lane, 0)
+        assert j.deliveries["uplink"].positions == dict.fromkeys(Lane, 0)
         assert j.append_sample(sample(clock)).seq > SKIPPED_SEQUENCE_NUMBERS
         assert len([r async for r in j.reader.records(Lane.TELEMETRY, 0)]) == 60
         assert set(await j.reader.service_rows("s")) == {"k"}
@@ -149,7 +149,7 @@ async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Pa
         for n in range(10):
             j.append_sample(sample(clock, value=n))
             await window(j, clock)
-        j.acknowledge(Lane.TELEMETRY, 4)
+        j.deliveries["uplink"].acknowledge(Lane.TELEMETRY, 4)
         await j.commit()
     with sqlite3.connect(path) as db:
         db.execute("UPDATE telemetry SET crc = 0 WHERE pos IN (2, 6, 7, 10)")

@@ -185,13 +185,16 @@ class Gateway:
         await self.journal.commit()
 
     def caught_up(self) -> bool:
-        return all(self.journal.delivered_pos[lane] == self.journal.committed_pos[lane] for lane in Lane)
+        return all(
+            self.journal.deliveries["uplink"].positions[lane] == self.journal.committed_pos[lane]
+            for lane in Lane
+        )
 
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", "commands": ("open",), **options}
         dialect = NativeDialect("centre", self.journal.epoch)
         self.uplink = Uplink(
-            UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
+            "uplink", UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
         )
         self.task = asyncio.create_task(self.uplink.run())
 

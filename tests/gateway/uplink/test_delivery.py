@@ -25,11 +25,11 @@ def test_nothing_is_lost_while_the_broker_is_away(centre: Centre) -> None:
     centre.daemon.send(SIGCONT)
     # However long the broker was away by now, the next attempt is at most 45 s off.
     eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"), 50)
-    eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
+    eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
 
     centre.broker.end(SIGKILL)
     centre.witness.end()
-    eventually(lambda: not (centre.daemon.health() or {}).get("uplink"))
+    eventually(lambda: not (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
     before = len(read_journal(centre.daemon.journal))
     centre.do("smoke", unit=1, on=False)
     eventually(lambda: len(read_journal(centre.daemon.journal)) > before + 60)
@@ -90,7 +90,7 @@ def test_what_only_the_platform_lacks_stops_nothing(centre: Centre) -> None:
     eventually(lambda: (centre.daemon.health() or {}).get("buses", {}).get("hall"))
     secret.touch(0o600)
     secret.write_text("secret")
-    eventually(lambda: (centre.daemon.health() or {}).get("uplink"), 20)
+    eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"), 20)
     assert centre.daemon.end() == 0
 
 
@@ -99,7 +99,7 @@ def test_two_with_one_name_do_not_chase_each_other_for_ever(centre: Centre) -> N
     centre.broker.start()
     centre.witness.start()
     centre.daemon.start()
-    eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
+    eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
     for _ in range(6):
         ups = log(centre).count("uplink-up")
         # Whoever connects with its name takes the gateway's place.

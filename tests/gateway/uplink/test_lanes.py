@@ -210,7 +210,7 @@ async def test_a_refusal_that_may_pass_loses_nothing(
         it.start(taker.port)
         await eventually(lambda: all(taker.refused[f"{ROOT}/d/{name}"] > 2 for name in LANE_NAMES))
         assert taker.connections == 1
-        assert it.journal.delivered_pos == dict.fromkeys(Lane, 0)
+        assert it.journal.deliveries["uplink"].positions == dict.fromkeys(Lane, 0)
         taker.refuse = b""
         await eventually(it.caught_up, 20)
         assert it.journal.dead_letter_count == 0

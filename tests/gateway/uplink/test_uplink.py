@@ -75,16 +75,18 @@ async def test_live_telemetry_leaves_at_once_and_the_cursor_follows_commit_and_p
         it.measure()
         await eventually(lambda: seen.seqs() == [1, 2])
         assert time.monotonic() - began < 1.0
-        assert it.journal.committed_pos[TELEMETRY] == it.journal.delivered_pos[TELEMETRY] == 1
+        assert (
+            it.journal.committed_pos[TELEMETRY] == it.journal.deliveries["uplink"].positions[TELEMETRY] == 1
+        )
         await it.close_window()
-        await eventually(lambda: it.journal.delivered_pos[TELEMETRY] == 2)
+        await eventually(lambda: it.journal.deliveries["uplink"].positions[TELEMETRY] == 2)
         way.deaf = True
         it.measure()
         await eventually(lambda: seen.seqs() == [1, 2, 3])
         await it.close_window()
         await eventually(lambda: way.dropped_bytes)
         assert it.journal.committed_pos[TELEMETRY] == 3
-        assert it.journal.delivered_pos[TELEMETRY] == 2, "only a PUBACK releases"
+        assert it.journal.deliveries["uplink"].positions[TELEMETRY] == 2, "only a PUBACK releases"
 
 
 async def test_a_window_committed_while_part_of_it_is_unsent_is_not_released(
@@ -100,7 +102,7 @@ async def test_a_window_committed_while_part_of_it_is_unsent_is_not_released(
         await it.close_window()
         await eventually(lambda: way.dropped_bytes)
         assert 30 < len(seen.records()) < 60
-        assert it.journal.delivered_pos[TELEMETRY] == 1
+        assert it.journal.deliveries["uplink"].positions[TELEMETRY] == 1
         way.deaf = False
         way.cut()
         await eventually(it.caught_up)

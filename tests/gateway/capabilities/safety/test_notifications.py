@@ -427,7 +427,7 @@ def test_killed_between_sending_and_noting_it_tells_twice_at_most_and_never_lose
     centre.daemon.end(signal.SIGKILL)
     centre.daemon.start()
     raised = centre.witness.find("smoke-hall", "alarm", change="raised")[0]["data"]
-    eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
+    eventually(lambda: (centre.daemon.health() or {}).get("uplinks", {}).get("uplink"))
     centre.command("ack-notice", "smoke-hall", "acknowledge", alarm=raised["id"])
     eventually(lambda: len(hook.alarms("smoke-hall")) == 3)
     assert hook.alarms("smoke-hall")[2]["news"] == "acknowledged"
