@@ -17,6 +17,7 @@ from gateway.base.clock import SystemClock
 from gateway.base.connections import ACCEPT_BACKLOG, log_shortage
 from gateway.base.log import log_event, report_held_back
 from gateway.config import Site
+from gateway.model import LinkDown
 from gateway.web.access import Access, read_key
 from gateway.web.certificates import serving_findings
 from gateway.web.settings import Settings
@@ -55,7 +56,8 @@ def _dashboard(settings: Settings) -> Dashboard:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; exit with 1 if the follower has ended. Raises `ConfigError`."""
+    """Serve until SIGTERM or SIGINT; exit with 1 if the follower has ended. Raises `ConfigError`, or
+    `LinkDown` if the port cannot be opened."""
     dashboard = _dashboard(settings)
     tls = ServerTls(settings) if settings.certificate_file or settings.local_ca else None
     for key, facts in serving_findings(settings, datetime.datetime.now(datetime.UTC)):
@@ -69,7 +71,9 @@ async def run(settings: Settings) -> None:
         # The access log would contain the key of a login by URL.
         access_log=False,
         log_config=None,
-        log_level="warning",
+        log_level="error",
+        # There are no web sockets; a request for one is answered like any other.
+        ws="none",
         server_header=False,
         http=http,
         backlog=ACCEPT_BACKLOG,
@@ -93,6 +97,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(log_shortage)
+        await self._check_port()
         await super().startup(sockets)
         for server in self.servers:
             for each in server.sockets:
@@ -100,6 +105,17 @@ class _Server(uvicorn.Server):
                 host = f"[{host}]" if ":" in host else host
                 scheme = "https" if self._tls else "http"
                 log_event(logging.INFO, "dashboard-up", url=f"{scheme}://{host}:{port}/")
+
+    async def _check_port(self) -> None:
+        """uvicorn would end the process with the words of the operating system."""
+        host, port = self.config.host, self.config.port
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                asyncio.Protocol, host, port, start_serving=False
+            )
+        except OSError as error:
+            raise LinkDown("http-port", listen=f"{host}:{port}", reason=error) from error
+        server.close()
 
     async def on_tick(self, counter: int) -> bool:
         """Also exit when the follower has ended, so that systemd restarts the process."""

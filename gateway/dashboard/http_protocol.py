@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.base.connections import Connections
+from gateway.base.log import log_event
 
 REQUEST_TIMEOUT_S = 10.0
 """From the opening of a connection, or the first byte of a further request, until all of it is here."""
@@ -58,6 +60,15 @@ class LimitedHttpProtocol(H11Protocol):
         self._stop_deadline()
         _connections.remove(self.transport)
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        address, *_ = self.client or ("",)
+        log_event(logging.WARNING, "http-invalid", address=address)
+        # The application may be waiting for the rest of a body, and has nobody to answer to.
+        if self.cycle:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _start_deadline(self) -> None:
         if self._deadline is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import socket
 import stat
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def linli(monkeypatch: pytest.MonkeyPatch, site: Path, *arguments: str, typed: s
     """`linli dashboard …`, with that on standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     return main(["dashboard", *arguments, "--config", str(site)])
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_port_that_cannot_be_opened_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], site: Path, language: str
+) -> None:
+    monkeypatch.setenv("LINLI_LANG", language)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        site.write_text(site.read_text().replace("[dashboard]", f"[dashboard]\nport = {port}"))
+        assert linli(monkeypatch, site) == 1
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{port}" in said
+    assert not any(word in said for word in ("Errno", "Traceback", "errno", "bind on"))
 
 
 def test_people_are_added_listed_changed_and_removed(
