@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -27,7 +26,8 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Value,
-    is_host,
+    has_user,
+    is_server_url,
 )
 from gateway.wire.codec import point_value_at
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
@@ -39,15 +39,6 @@ from gateway.wire.trust import trust_context
 MAX_RESPONSE_BYTES = 256 * 1024
 MAX_LOGIN_ATTEMPTS = 3
 """With the last challenge, with a new one, and once more if that was stale already."""
-
-
-def _is_server_url(text: str) -> bool:
-    url = urlsplit(text)
-    has_only_host = not (url.username or url.password or url.query or url.fragment) and url.path in (
-        "",
-        "/",
-    )
-    return url.scheme in ("http", "https") and is_host(url.hostname) and url.port != 0 and has_only_host
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -62,9 +53,10 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     timeout: float = 5.0
 
     CHECKS: ClassVar[Checks] = {
-        "url": (_is_server_url, "http-url"),
+        "url": (lambda url: is_server_url(url, "http", "https"), "http-url"),
         "timeout": LINE_CHECKS["timeout"],
     }
+    STRUCT_CHECKS: ClassVar[Checks] = {"username": (has_user, "password-alone")}
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

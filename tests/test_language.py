@@ -32,7 +32,7 @@ NAMES = frozenset(
     WORD.findall(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
         HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
-        SIM SVG TLS URL USB UTF Unicode Windows XML Ctrl Shift English p50 p99 null
+        SIM SVG TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English p50 p99 null
         iPhone iPad iOS Safari Chrome Firefox"""
     )
 )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import LINE_CHECKS, Checks, is_host
+from gateway.model import LINE_CHECKS, Checks, is_server_url
 
 METER_NUMBER = re.compile("(AA)*([0-9]{2})*")
 """Digits; A stands for any digit, in pairs before the given ones."""
@@ -20,7 +20,7 @@ def _is_url(text: str) -> bool:
     url = urlsplit(text)
     if url.scheme == "serial":
         return url.path.startswith("/")
-    return url.scheme == "tcp" and is_host(url.hostname) and bool(url.port)
+    return is_server_url(text, "tcp") and bool(url.port)
 
 
 def _is_meter_number(text: str) -> bool:

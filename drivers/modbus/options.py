@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import LINE_CHECKS, Checks, ConfigError, Device, is_host
+from gateway.model import LINE_CHECKS, Checks, ConfigError, Device, is_server_url
 
 SLAVE_UNITS = range(1, 248)
 """Of devices on a serial line."""
@@ -19,7 +19,7 @@ def _is_url(text: str) -> bool:
     url = urlsplit(text)
     if url.scheme == "rtu":
         return bool(url.path)
-    return url.scheme in ("tcp", "rtu+tcp") and is_host(url.hostname) and url.port != 0
+    return is_server_url(text, "tcp", "rtu+tcp")
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -51,22 +51,14 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
         read = as_read(table[name])
         if inner := list(_mistakes_within(value, (name,))):
             mistakes += inner
-        elif isinstance(value, Path) and not str(value).isprintable():
-            mistakes.append(FieldMistake((name,), "toml-backslash", read))
+        elif isinstance(value, Path) and (key := _path_mistake(table[name])):
+            mistakes.append(lookalike_mistake((name,), table[name]) or FieldMistake((name,), key, read))
         elif not _check_passes(holds, value):
             mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence, read))
         elif field.type == LOCALIZED and (key := _title_mistake(value)):
             mistakes.append(FieldMistake((name,), key, read))
-        elif (
-            isinstance(value, str)
-            and _ADDRESS.match(value)
-            and (mistake := lookalike_mistake((name,), value))
-        ):
+        elif isinstance(value, str) and (mistake := _address_mistake((name,), value)):
             mistakes.append(mistake)
-        elif isinstance(value, str) and value != value.strip() and _ADDRESS.match(value.strip()):
-            mistakes.append(FieldMistake((name,), "value-spaces", read))
-        elif isinstance(value, str) and _WINDOWS_PORT.fullmatch(value):
-            mistakes.append(FieldMistake((name,), "port-windows", read))
     if mistakes:
         return None, mistakes
     built = struct_type(**values)
@@ -115,6 +107,27 @@ def _title_mistake(text: str | dict[str, str]) -> str:
     return "" if text and all(each.strip() for each in text.values()) else "title-empty"
 
 
+def _address_mistake(path: tuple[str, ...], text: str) -> FieldMistake | None:
+    """What is wrong with a text that is meant to be a URL, a port or a host with its port."""
+    if _ADDRESS.match(text) and (mistake := lookalike_mistake(path, text)):
+        return mistake
+    if text != text.strip() and _ADDRESS.match(text.strip()):
+        return FieldMistake(path, "value-spaces", as_read(text))
+    if _WINDOWS_PORT.fullmatch(text):
+        return FieldMistake(path, "port-windows", as_read(text))
+    return FieldMistake(path, "port-form", as_read(text)) if _PORT_WITHOUT_FOLDER.fullmatch(text) else None
+
+
+def _path_mistake(text: str) -> str:
+    """The key of the sentence for what is not the path of a file here; empty if it may be."""
+    if not text.isprintable():
+        return "toml-backslash"
+    return "path-form" if _NO_PATH.fullmatch(text) else ""
+
+
+_NO_PATH = re.compile(r"\.?|~.*|[A-Za-z][A-Za-z0-9+.-]*:.*|.*(\\|\$\w|\$\{|%\w+%).*")
+"""Nothing, the home folder of a shell, a drive or URL, and what has backslashes or variables."""
+_PORT_WITHOUT_FOLDER = re.compile(r"([a-z]+:)?((//)?(dev/+)?tty\w+|\\.*)", re.IGNORECASE)
 _WINDOWS_PORT = re.compile(r"([a-z]+:/*)?(\\\\\.\\)?com[0-9]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z0-9+]*:?/|[^/]*:[0-9]+$")
 """A URL, a path, or a host with its port."""
@@ -145,8 +158,10 @@ def _type_mistake(name: str, field_type: Any, value: Any, reason: str) -> FieldM
         key, facts["key"] = "key-unknown-within", unknown[1]
     elif missing := re.match(r"Object missing required field `(.+?)`", reason):
         key, facts["key"] = "key-missing", missing[1]
-    elif reason.startswith("Invalid enum value") and choices:
+    elif (invalid := re.match(r"Invalid enum value '?(.+?)'?( - |$)", reason)) and choices:
         key, facts["known"] = "value-choice", ", ".join(choices)
+        if reason.endswith("`key` in `$`"):
+            facts |= as_read(invalid[1])
     elif limit := re.match(r"Expected `\w+` ([<>])=? (\S+)", reason):
         key, facts["limit"] = "value-too-large" if limit[1] == "<" else "value-too-small", limit[2]
     elif length := re.match(r"Expected `\w+` of length ([<>]?)=? ?(\d+)", reason):
@@ -177,7 +192,8 @@ def _choices(type_info: Any) -> list[str]:
         return [str(value) for value in type_info.values]
     if isinstance(type_info, msgspec.inspect.StructType | msgspec.inspect.TypedDictType):
         return [word for field in type_info.fields for word in _choices(field.type)]
-    inner = [getattr(type_info, name, ()) for name in ("types", "item_types", "item_type", "value_type")]
+    names = ("types", "item_types", "item_type", "key_type", "value_type")
+    inner = [getattr(type_info, name, ()) for name in names]
     return [
         word
         for each in inner

@@ -8,11 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from gateway.model import ConfigError, GatewayError, LinkDown, Point
 from gateway.wire.secret import read_secret
@@ -23,8 +21,8 @@ from .capability import capabilities
 from .fields import Table, as_read
 from .options import BusSpec
 from .profile import PROFILE_SCHEMA, Profile, load_profile, run_example
-from .reading import Mistake, TomlReader
-from .site import Site
+from .reading import Mistake, TomlReader, line_with
+from .site import Site, files_of
 from .site_file import SITE_SCHEMA, profile_folders
 
 ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
@@ -56,21 +54,25 @@ def inspect_site(
         capability.section.inspect(site, reader)
     for where, error in errors:
         reader.add_mistake(where, error.key, 0, **error.facts)
-    files = dict.fromkeys(_files_of(site))
+    files = dict.fromkeys(files_of(site))
     stores = [(key, path) for key, path, _ in files if not key.endswith("_file") and key != "model"]
     for key, path in stores:
         if os.path.isdir(path):
-            reader.add_mistake((), "store-folder", _line_with(reader.text, str(path)), key=key, file=path)
-    for (first_key, first_path), (key, path) in itertools.combinations(stores, 2):
-        if path.absolute() == first_path.absolute():
-            line = _line_with(reader.text, str(path), last=True)
+            reader.add_mistake((), "store-folder", line_with(reader.text, str(path)), key=key, file=path)
+    read = [(key, path) for key, path, _ in files if key.endswith("_file")]
+    for (first_key, first_path), (key, path) in (
+        *itertools.combinations(stores, 2),
+        *itertools.product(read, stores),
+    ):
+        if path.resolve() == first_path.resolve():
+            line = line_with(reader.text, str(path), last=True)
             reader.add_mistake((), "file-twice", line, file=path, key=key, other=first_key)
     for key, path, least in files:
         if key.endswith("_file") and CREDENTIALS_FOLDER not in path.parents:
             try:
                 _check_file(key, path, least)
             except LinkDown as error:
-                reader.add_mistake((), error.key, _line_with(reader.text, str(path)), **error.facts)
+                reader.add_mistake((), error.key, line_with(reader.text, str(path)), **error.facts)
     own_folder, _ = profile_folders(file)
     models = [own_folder / f"{name}.toml" for name in site.sources if name]
     in_models = [
@@ -97,21 +99,6 @@ def _are_one_port(first: str, second: str) -> bool:
     hosts = {first_host.strip("[]"), host.strip("[]")}
     listens_everywhere = bool(hosts & {*ANY_HOST}) and not any("/" in host for host in hosts)
     return first_number == number and (first_host == host or listens_everywhere)
-
-
-def _files_of(value: Any, name: str = "", least: int = 0) -> Iterator[tuple[str, Path, int]]:
-    """Every path of a configuration, with its key, and how many characters a secret in it needs."""
-    if isinstance(value, Path):
-        yield name, value, least
-    elif isinstance(value, msgspec.Struct):
-        for field in value.__struct_fields__:
-            yield from _files_of(getattr(value, field), field, getattr(value, "MIN_SECRET_CHARACTERS", 0))
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _files_of(each, name)
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _files_of(each, name)
 
 
 def _check_file(name: str, path: Path, least: int) -> None:
@@ -150,7 +137,7 @@ def _inspect_example(reader: TomlReader, profile: Profile, number: int, example:
         reader.add_mistake((), "example-empty", line, number=number)
     for point in named.keys() - profile.points.keys():
         known = ", ".join(profile.points)
-        reader.add_mistake((), "point-unknown", _line_with(text, point, line), point=point, known=known)
+        reader.add_mistake((), "point-unknown", line_with(text, point, line), point=point, known=known)
     try:
         expected, got = run_example(profile, example)
     except ConfigError as error:
@@ -161,7 +148,7 @@ def _inspect_example(reader: TomlReader, profile: Profile, number: int, example:
             if found[point] != wanted[point]:
                 key = "example-nothing" if found[point] is None else "example-differs"
                 values = {"wanted": as_read(wanted[point])["read"], "got": as_read(found[point])["read"]}
-                at_line = _line_with(text, point, line)
+                at_line = line_with(text, point, line)
                 reader.add_mistake((), key, at_line, number=number, point=point, **values)
 
 
@@ -189,13 +176,3 @@ def _example_lines(text: str, number: int) -> tuple[int, str]:
         return 1, text
     begin, end = [*begins, len(lines)][number - 1 : number + 1]
     return begin + 1, "\n".join(["" for _ in lines[:begin]] + lines[begin:end])
-
-
-def _line_with(text: str, found: str, otherwise: int = 0, *, last: bool = False) -> int:
-    """The number of the first (or last) line that contains the words, unless it is a comment."""
-    numbers = [
-        number
-        for number, line in enumerate(text.split("\n"), 1)
-        if re.search(rf"(?<![\w.-]){re.escape(found)}(?![\w-])", line.partition("#")[0])
-    ]
-    return numbers[-1 if last else 0] if numbers else otherwise

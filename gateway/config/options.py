@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,9 @@ from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
 from .reading import NAME_PATTERN
+
+MAX_SOCKET_PATH_BYTES = 107
+"""`sun_path` with its final NUL (unix(7))."""
 
 
 def _is_port(number: int) -> bool:
@@ -73,6 +77,10 @@ class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`[control]`: the local socket for the dashboard and `linli`."""
 
     socket: Path = Path("/run/linli/control.sock")
+
+    CHECKS: ClassVar[Checks] = {
+        "socket": (lambda path: len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES, "socket-long")
+    }
 
 
 class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,9 @@ from .toml_text import DOTTED_KEY, KEY, MAX_LINES_OF_VALUE, TomlError, parse, re
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
 
+NAME_FACTS = ("device", "point", "action")
+"""Facts of mistakes that are names, as they stand in a list or within a text."""
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -184,7 +187,8 @@ class TomlReader:
         within = (line for key, line in self._lines.items() if path and key[: len(path)] == path)
         found = (self._lines[part] for part in tried if part in self._lines)
         line = at_line or next(itertools.chain(found, within), 1)
-        if lookalike := lookalike_mistake((), _text_at(self._data, path)):
+        texts = [_text_at(self._data, path), *(facts[name] for name in NAME_FACTS if name in facts)]
+        if lookalike := next(filter(None, (lookalike_mistake((), text) for text in texts)), None):
             key, facts = lookalike.key, lookalike.facts
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
 
@@ -199,6 +203,16 @@ def table_names(data: Table, section: str) -> list[str]:
     """The names of a section's tables, those with mistakes included."""
     tables = data.get(section)
     return list(tables) if isinstance(tables, dict) else []
+
+
+def line_with(text: str, found: str, otherwise: int = 0, *, last: bool = False) -> int:
+    """The number of the first (or last) line that contains the words, unless it is a comment."""
+    numbers = [
+        number
+        for number, line in enumerate(text.split("\n"), 1)
+        if re.search(rf"(?<![\w.-]){re.escape(found)}(?![\w-])", line.partition("#")[0])
+    ]
+    return numbers[-1 if last else 0] if numbers else otherwise
 
 
 def driver_name(driver: Driver) -> str:

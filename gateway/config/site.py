@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,6 +52,21 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Identifies this configuration: see `configuration_digest`."""
         return configuration_digest(self.sources)
+
+
+def files_of(value: Any, name: str = "", least: int = 0) -> Iterator[tuple[str, Path, int]]:
+    """Every path of a configuration, with its key, and how many characters a secret in it needs."""
+    if isinstance(value, Path):
+        yield name, value, least
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            yield from files_of(getattr(value, field), field, getattr(value, "MIN_SECRET_CHARACTERS", 0))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from files_of(each, name)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from files_of(each, name)
 
 
 def address_text(address: Any) -> str:

@@ -39,8 +39,8 @@ from .options import (
     UplinkOptions,
 )
 from .profile import PROFILE_SCHEMA, Profile, load_profile
-from .reading import Mistakes, TomlReader, driver_name, has_named_tables, localized, table_names
-from .site import Site
+from .reading import Mistakes, TomlReader, driver_name, has_named_tables, line_with, localized, table_names
+from .site import Site, files_of
 
 SITE_SCHEMA = "linli/site/1"
 CORE_TABLES = (
@@ -191,7 +191,7 @@ class _SiteReader(TomlReader):
         parts = {name: sections[name].resolve(draft, part, figures) for name, part in parts.items()}
         if not (centre and journal and control and metrics and dashboard):
             return None
-        return Site(
+        site = Site(
             centre=centre,
             journal=journal,
             uplinks={path[-1]: options for path, options in uplinks.items()},
@@ -208,6 +208,10 @@ class _SiteReader(TomlReader):
             },
             parts=parts,
         )
+        for key, path, _ in files_of(site):
+            if path.resolve() == self._file.resolve():
+                self.add_mistake((), "file-configuration", line_with(self.text, str(path)), key=key)
+        return site
 
     def check_restart_keys(self, running: Site, site: Site) -> None:
         """Report changes that need a restart."""
@@ -395,7 +399,8 @@ class _SiteReader(TomlReader):
         for path, options in uplinks.items():
             for action in options.commands:
                 if action not in known:
-                    listed = ", ".join(sorted(known))
+                    near = difflib.get_close_matches(action.lower(), known, 1)
+                    listed = ", ".join(near or sorted(known))
                     self.add_mistake((*path, "commands"), "action-nobody", action=action, known=listed)
             for pattern in options.devices:
                 if not fnmatch.filter(names, pattern):

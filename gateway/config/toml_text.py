@@ -32,7 +32,8 @@ _OPEN_ERRORS = {
 }  # fmt: skip
 
 _ASCII_OF = {
-    **dict.fromkeys("“”„‟〝〞", '"'), **dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("‐‑‒–—―−", "-"),
+    **dict.fromkeys("“”„‟〝〞″‶«»「」『』", '"'), **dict.fromkeys("‘’‚‛′‵´", "'"),
+    **dict.fromkeys("‐‑‒–—―−", "-"),
     "。": ".", "、": ",", "【": "[", "】": "]", "《": "<", "》": ">",
 }  # fmt: skip
 """What an input method or a word processor writes for ASCII; full-width forms are found by Unicode."""
@@ -174,10 +175,14 @@ _SPREADSHEET = re.compile(rf'\s*"\s*(\[|{DOTTED_KEY}\s*=\s*"")')
 VALUE_ENDS = ",;，；。、"
 """What people put after a value by habit."""
 
+_REMARK = re.compile(r"(?<=[\w\"'\]}])\s*(//|;|/\*|--|\s[(（]).*$", re.DOTALL)
+"""Behind a value, what people write by habit in place of `#`."""
+
 MEANINGLESS = tuple("();!?$%&*/<>@\\^`|~")
 """ASCII that means nothing in TOML outside of quotes."""
 
 _STATEMENTS = (
+    ("toml-format", rf"[{{<]|---\s*$|{DOTTED_KEY}\s*:\s*$"),
     ("toml-comment", r"//|;|/\*|--|%"),
     ("toml-header", r"\["),
     ("toml-colon", rf"{DOTTED_KEY}\s*:[^=]*$"),
@@ -225,6 +230,9 @@ def _explain_pasted(statement: str, unquoted: str) -> tuple[str, dict[str, objec
     value = whole.rstrip(VALUE_ENDS)
     if value != whole and _is_toml(value):
         return "toml-rest", {"rest": _quoted(whole[len(value) :])}
+    remark = _REMARK.search(whole)
+    if remark and _is_toml(whole[: remark.start()]):
+        return "toml-rest", {"rest": _quoted(remark[0])}
     return None
 
 
@@ -248,8 +256,18 @@ def _explain_key(statement: str, unquoted: str) -> tuple[str, dict[str, object]]
 
 def _explain_value(statement: str, unquoted: str, reason: str) -> tuple[str, dict[str, object]]:
     key = _value_mistake(_COMMENT.sub("", unquoted).partition("=")[2].strip(), reason)
+    if key == "toml-list":
+        key = _mistake_in_list(unquoted) or key
     string = _STRING.search(statement, statement.index("="))
     return key, {"rest": _quoted(statement[string.end() :])} if key == "toml-rest" and string else {}
+
+
+def _mistake_in_list(unquoted: str) -> str:
+    """The sentence for the first item of a list or of braces that is wrong by itself; empty if none is."""
+    for item in re.findall(r"(?<=[=,\[])\s*([^\s,\[\]{}=\"][^,\[\]{}=\"]*)(?=[,\]}])", unquoted):
+        if not _is_toml(f"x = {item.strip()}"):
+            return _value_mistake(item.strip(), "")
+    return ""
 
 
 def _is_toml(statement: str) -> bool:

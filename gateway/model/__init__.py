@@ -4,7 +4,15 @@ Nothing here does I/O, and nothing here imports anything of ours: every other mo
 """
 
 from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
-from gateway.model.checks import LINE_CHECKS, MAX_DELAY_S, Checks, is_delay_s, is_host
+from gateway.model.checks import (
+    LINE_CHECKS,
+    MAX_DELAY_S,
+    Checks,
+    has_user,
+    is_delay_s,
+    is_host,
+    is_server_url,
+)
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import (
     FAILURES_UNTIL_OFFLINE,
@@ -104,8 +112,10 @@ __all__ = [
     "as_fact",
     "cause_of",
     "duration",
+    "has_user",
     "is_delay_s",
     "is_host",
+    "is_server_url",
     "parse_device_time",
     "sentence",
     "stale_after_s",

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
 """A key of a file to what its type cannot say: a predicate, and the key of the sentence for a value that
@@ -32,6 +33,19 @@ MAX_DELAY_S = 86_400.0
 def is_delay_s(seconds: float) -> bool:
     """Whether it is none or up to a day."""
     return 0 <= seconds <= MAX_DELAY_S
+
+
+def has_user(login: Any) -> bool:
+    """Whether a struct with a `password_file` has a `username`: without one the password is not sent."""
+    return bool(login.username) or login.password_file is None
+
+
+def is_server_url(text: str, *schemes: str) -> bool:
+    """Whether it is the URL of a host, and perhaps a port, without anything else, which nobody would heed:
+    a login, a path or a query."""
+    url = urlsplit(text)
+    nothing_else = not (url.username or url.password or url.query or url.fragment) and url.path in ("", "/")
+    return url.scheme in schemes and is_host(url.hostname) and url.port != 0 and nothing_else
 
 
 _HOST_NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")

@@ -9,17 +9,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks, Device, is_host
+from gateway.model import Checks, Device, has_user, is_server_url
 
 from .secret import read_secret
 from .trust import trust_context
 
 T = TypeVar("T")
-
-
-def _is_url(text: str) -> bool:
-    url = urlsplit(text)
-    return url.scheme in ("mqtt", "mqtts") and is_host(url.hostname) and not url.password and url.port != 0
 
 
 def with_default_client_id(options: T, site: str, bus: str) -> T:
@@ -49,7 +44,8 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     client_id: str = ""
     ca_file: Path | None = None
 
-    CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
+    CHECKS: ClassVar[Checks] = {"url": (lambda url: is_server_url(url, "mqtt", "mqtts"), "mqtt-url")}
+    STRUCT_CHECKS: ClassVar[Checks] = {"username": (has_user, "password-alone")}
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -8,20 +8,22 @@ from pathlib import Path
 from gateway.model import LinkDown
 
 GROUP_AND_OTHERS_MODE = 0o077
+MAX_SECRET_CHARACTERS = 4096
+"""A signed token has a thousand or two."""
 
 
 def read_secret(file: Path, least: int = 0) -> str:
     """The file's one line. Call this for each connection, so that a new secret needs no restart.
 
-    Raises `LinkDown`: missing, unreadable, empty, not text, shorter than `least` characters, or readable by
-    others than its owner.
+    Raises `LinkDown`: missing, unreadable, empty, not text, several lines, shorter than `least` characters,
+    or readable by others than its owner.
     """
     try:
         # Windows editors put a byte order mark before the text.
         with file.open(encoding="utf-8-sig") as opened:
             if is_open_to_others(file):
                 raise LinkDown("secret-open", file=file)
-            secret = opened.read(1024).strip()
+            secret = opened.read(MAX_SECRET_CHARACTERS + 1).strip()
     except FileNotFoundError as error:
         raise LinkDown("secret-missing", file=file) from error
     except UnicodeDecodeError as error:
@@ -30,6 +32,10 @@ def read_secret(file: Path, least: int = 0) -> str:
         raise LinkDown("secret-unreadable", file=file, reason=error) from error
     if not secret:
         raise LinkDown("secret-empty", file=file)
+    if len(secret) > MAX_SECRET_CHARACTERS or len(secret.splitlines()) > 1:
+        raise LinkDown("secret-lines", file=file, most=MAX_SECRET_CHARACTERS)
+    if "\0" in secret:  # UTF-16 without a byte order mark.
+        raise LinkDown("secret-not-text", file=file)
     if len(secret) < least:
         raise LinkDown("secret-short", file=file, least=least)
     return secret

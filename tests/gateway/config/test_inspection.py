@@ -92,6 +92,15 @@ def test_a_file_that_is_used_twice(tmp_path: Path) -> None:
     assert (found.line, found.key) == (8, "file-twice")
 
 
+def test_a_store_in_place_of_a_secret(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("correct horse battery", "utf-8")
+    secret.chmod(0o600)
+    bus = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"\n'
+    (found,) = inspected(tmp_path / "site.toml", f'{bus}[dashboard]\naccess = "{secret}"\n')
+    assert (found.line, found.key) == (10, "file-twice")
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "key"),
     [

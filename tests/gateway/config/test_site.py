@@ -108,6 +108,28 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ),
         ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "lockboard"\nport = 3', 17, "value-text"),
         ("unit = 1", "unit = ", 14, "toml-value-missing"),
+        ("tcp://127.0.0.1:502", "tcp://127.0.0.1:502/1", 9, "modbus-url"),
+        ("tcp://127.0.0.1:502", "tcp://127.0.0.1:502?unit=1", 9, "modbus-url"),
+        ("tcp://127.0.0.1:502", "tcp://me@127.0.0.1:502", 9, "modbus-url"),
+        ("tcp://127.0.0.1:502", "rtu:ttyUSB0", 9, "port-form"),
+        ("tcp://127.0.0.1:502", "rtu:dev/ttyUSB0", 9, "port-form"),
+        ("tcp://127.0.0.1:502", "rtu://dev/ttyUSB0", 9, "port-form"),
+        ("tcp://127.0.0.1:502", r"rtu:\\dev\\ttyUSB0", 9, "port-form"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://h/linli"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://h?x=1"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://me@h"', 8, "mqtt-url"),
+        (
+            'title = "Demo"',
+            'title = "Demo"\n\n[uplink]\nurl = "mqtt://h"\npassword_file = "/x"',
+            7,
+            "password-alone",
+        ),
+        ('title = "Demo"', 'title = "Demo"\n\n[journal]\npath = ""', 8, "path-form"),
+        ('title = "Demo"', "title = 'Demo'\n\n[journal]\npath = 'D:\\linli\\journal.db'", 8, "path-form"),
+        ('title = "Demo"', 'title = "Demo"\n\n[journal]\npath = "~/journal.db"', 8, "path-form"),
+        ('title = "Demo"', 'title = "Demo"\n\n[journal]\npath = "$HOME/journal.db"', 8, "path-form"),
+        ('title = "Demo"', 'title = "Demo"\n\n[journal]\npath = "file:///journal.db"', 8, "path-form"),
+        ('title = "Demo"', f'title = "Demo"\n\n[control]\nsocket = "/{"x" * 107}"', 8, "socket-long"),
         ("unit = 1", "unit = " + "1" * 5000, 1, "toml-limits"),
         ("unit = 1", "unit = " + "[" * 5000, 1, "toml-limits"),
         ('id = "demo"', 'id = "de\u2028mo"', 4, "character-invisible"),
@@ -272,6 +294,30 @@ def test_a_device_on_a_bus_of_another_driver_has_no_other_mistake(tmp_path: Path
     bus = '[bus.lock]\ndriver = "lockboard"\ndialect = "cu16"\nport = "/dev/ttyS9"\n'
     (found,) = mistakes(tmp_path / "site.toml", SMALL.replace('bus = "hall"', 'bus = "lock"') + bus)
     assert (found.line, found.key) == (13, "driver-differs")
+
+
+def test_the_nearest_action_or_kind_is_proposed(tmp_path: Path) -> None:
+    typed = (
+        '[uplink]\nurl = "mqtt://h"\ncommands = ["Reset"]\n[lot.a]\ntitle = "a"\nbays = { vistor = [] }\n'
+    )
+    found = mistakes(tmp_path / "site.toml", SMALL + typed)
+    action, kind = sorted(found, key=lambda mistake: mistake.line)
+    assert (action.key, action.facts["known"]) == ("action-nobody", "reset")
+    assert (kind.key, kind.facts["read"]) == ("value-choice", '"vistor"')
+    assert "visitor" in str(kind.facts["known"])
+
+
+def test_a_name_in_a_list_is_looked_at_for_characters_that_only_look_right(tmp_path: Path) -> None:
+    typed = '[rule.a]\nhazard = "fire"\nwhen = [{ point = "smoke。smoke", is = true }]\n'
+    (found,) = mistakes(tmp_path / "site.toml", SMALL + typed)
+    assert (found.key, found.facts["ascii"]) == ("character-lookalike", ".")
+
+
+@pytest.mark.parametrize("table", ["[journal]\npath", "[dashboard]\naccess", "[needs]\nkey"])
+def test_no_store_is_the_site_file_itself(tmp_path: Path, table: str) -> None:
+    file = tmp_path / "site.toml"
+    found = mistakes(file, f'{SMALL}{table} = "{tmp_path}/../{tmp_path.name}/site.toml"\n')
+    assert [(mistake.key, mistake.line) for mistake in found] == [("file-configuration", 16)]
 
 
 def test_the_nearest_key_is_proposed_whoever_owns_it(tmp_path: Path) -> None:

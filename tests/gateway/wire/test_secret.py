@@ -15,6 +15,8 @@ def test_a_secret_is_one_line_of_a_file_of_ones_own(tmp_path: Path) -> None:
     assert read_secret(file) == "密钥 with spaces"
     file.write_bytes(b"\xef\xbb\xbfby a Windows editor\r\n")
     assert read_secret(file) == "by a Windows editor"
+    file.write_text("s" * 3000)
+    assert read_secret(file) == "s" * 3000
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,10 @@ def test_a_secret_is_one_line_of_a_file_of_ones_own(tmp_path: Path) -> None:
         (b"secret", 0o604, "secret-open"),
         (b" \n", 0o600, "secret-empty"),
         (b"\xff\xfes\0", 0o600, "secret-not-text"),
+        (b"s\0e\0c\0", 0o600, "secret-not-text"),
+        (b"secret\nanother", 0o600, "secret-lines"),
+        (b"secret\r# a remark", 0o600, "secret-lines"),
+        (b"s" * 5000, 0o600, "secret-lines"),
         (None, 0, "secret-missing"),
     ],
 )
