@@ -10,15 +10,17 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from gateway.model import ConfigError, GatewayError, LinkDown, Point
+import msgspec
+
+from gateway.model import Checks, ConfigError, GatewayError, LinkDown, Point, Value
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
 
 from .capability import capabilities
-from .fields import Table, as_read
+from .fields import Table, as_read, struct_from_table
 from .options import BusSpec
 from .profile import PROFILE_SCHEMA, Profile, load_profile, run_example
 from .reading import Mistake, TomlReader, line_with
@@ -108,6 +110,18 @@ def _check_file(name: str, path: Path, least: int) -> None:
         read_secret(path, least)
 
 
+class _ExampleKeys(msgspec.Struct, kw_only=True):
+    """`[[examples]]` of a device model: the values of a raw reading (of several, the one with that number),
+    and why others are left out."""
+
+    raw: Any
+    values: dict[str, Value] = {}
+    bad: dict[str, str] = {}
+    reading: int = 1
+
+    CHECKS: ClassVar[Checks] = {"reading": (lambda number: number > 0, "positive")}
+
+
 def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:
     """Examples that fail or say nothing, points that no example shows, and a file in the wrong folder."""
     reader = TomlReader(file, profile.text)
@@ -119,6 +133,13 @@ def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:
         return reader.mistakes
     shown: dict[str, set[Any]] = {}
     for number, example in enumerate(profile.examples, 1):
+        _, mistakes = struct_from_table(_ExampleKeys, example)
+        if mistakes:
+            line, text = _example_lines(profile.text, number)
+            for mistake in mistakes:
+                at_line = line_with(text, mistake.path[0], line) if mistake.path else line
+                reader.add_mistake(("examples", *mistake.path), mistake.key, at_line, **mistake.facts)
+            continue
         _inspect_example(reader, profile, number, example)
         for point, value in example.get("values", {}).items():
             shown.setdefault(_stem(point), set()).add(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,10 @@ from .fields import Table, as_read
 from .reading import Mistakes, TomlReader, driver_name
 
 PROFILE_SCHEMA = "linli/profile/1"
+RESERVED_POINTS = ("link",)
+"""By this name the alarm of a device that does not respond is known."""
+_POINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}(\.[1-9][0-9]{0,3})?")
+"""Names end up in topics, metric labels and the ids of alarms; `.1`, `.2` … are several of one kind."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +121,10 @@ class _ProfileReader(TomlReader):
             return None
         found: dict[str, Point] = {}
         for name, table in points.items():
+            if name in RESERVED_POINTS:
+                self.add_mistake(("points", name), "name-reserved", name=name)
+            elif not _POINT_NAME.fullmatch(name):
+                self.add_mistake(("points", name), "point-name")
             point = self.build_struct(driver.point, table, ("points", name))
             if point is not None:
                 found |= _expand_repeated(name, point)

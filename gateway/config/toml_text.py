@@ -255,11 +255,17 @@ def _explain_key(statement: str, unquoted: str) -> tuple[str, dict[str, object]]
 
 
 def _explain_value(statement: str, unquoted: str, reason: str) -> tuple[str, dict[str, object]]:
+    if _QUOTES_WITHIN.search(statement) and not re.search(r"[\[{]\s*[\w\"']", unquoted):
+        return "toml-quotes-within", {}
     key = _value_mistake(_COMMENT.sub("", unquoted).partition("=")[2].strip(), reason)
     if key == "toml-list":
         key = _mistake_in_list(unquoted) or key
     string = _STRING.search(statement, statement.index("="))
     return key, {"rest": _quoted(statement[string.end() :])} if key == "toml-rest" and string else {}
+
+
+_QUOTES_WITHIN = re.compile(r'=\s*"[^"\n]*"[^\s#,"][^"\n]*"')
+"""A text in double quotes that has others inside."""
 
 
 def _mistake_in_list(unquoted: str) -> str:

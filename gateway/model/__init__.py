@@ -21,6 +21,7 @@ from gateway.model.device import (
     Device,
     ListenerAction,
     Point,
+    decimals_of_scale,
     stale_after_s,
 )
 from gateway.model.device_time import parse_device_time
@@ -111,6 +112,7 @@ __all__ = [
     "Value",
     "as_fact",
     "cause_of",
+    "decimals_of_scale",
     "duration",
     "has_user",
     "is_delay_s",

@@ -48,7 +48,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         "above": (
             lambda limit: limit.above is None or limit.below is None or limit.below <= limit.above,
             "limit-always",
-        )
+        ),
+        "hysteresis": (
+            lambda limit: not limit.hysteresis or limit.above is not None or limit.below is not None,
+            "limit-none",
+        ),
     }
 
     def exceeded(self, value: Value, was_exceeded: bool = False) -> bool:

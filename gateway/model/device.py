@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -20,6 +21,13 @@ def stale_after_s(interval_s: float) -> float:
     return FAILURES_UNTIL_OFFLINE * interval_s + 5
 
 
+@functools.cache
+def decimals_of_scale(scale: float) -> int:
+    """As many decimals as the scale has: 0.1 gives one, instead of 23.400000000000002."""
+    text = f"{scale:.9f}".rstrip("0")
+    return len(text.partition(".")[2])
+
+
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The correction of one point of one device: what it measures, times `scale`, plus `offset` in its
     unit."""
@@ -36,6 +44,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (corrected - self.offset) / self.scale
 
 
+CALIBRATED_DECIMALS = 3
+"""Of a corrected value, unless the profile says how many or its scale is finer."""
+ROUNDING = 1e-9
+"""Less than any device resolves."""
 CALIBRATED_SHARE = 0.025
 """By which part of its range a calibration may change a value, where the profile says nothing else."""
 
@@ -131,13 +143,16 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     def calibrated(self, calibration: Calibration) -> Self:
         """The point with corrected values. What is possible is still judged by what was measured: a
         reading at the end of the range is not left out."""
-        low, high = (None if end is None else calibration.corrected(end) for end in (self.min, self.max))
+        scale = self.scale * calibration.scale
+        # A device that sends 4.2 has more decimals than its scale.
+        finest = max(CALIBRATED_DECIMALS, decimals_of_scale(self.scale))
+        decimals = finest if self.decimals is None else self.decimals
+        # Values are rounded before they are compared with these; at a half, one or the other way.
+        low = None if self.min is None else round(calibration.corrected(self.min) - ROUNDING, decimals)
+        high = None if self.max is None else round(calibration.corrected(self.max) + ROUNDING, decimals)
+        offset = self.offset * calibration.scale + calibration.offset
         return msgspec.structs.replace(
-            self,
-            scale=self.scale * calibration.scale,
-            offset=self.offset * calibration.scale + calibration.offset,
-            min=low,
-            max=high,
+            self, scale=scale, offset=offset, decimals=decimals, min=low, max=high
         )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from gateway.model import Point, Raw, Value
+from gateway.model import Point, Raw, Value, decimals_of_scale
 
 from .json_text import number_in_text
 from .path import find_parts
@@ -132,7 +131,7 @@ def _scaled_value(point: Point, value: Value) -> Value | None:
     if plain or isinstance(value, NON_NUMERIC_TYPES):
         return value
     scaled = value * point.scale + point.offset
-    return round(scaled, _decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
+    return round(scaled, decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
 
 
 def _without_unit(text: str, unit: str) -> str:
@@ -160,13 +159,6 @@ def _is_number(point: Point) -> bool:
     level = point.alarm is not None and (point.alarm.above is not None or point.alarm.below is not None)
     scaled = point.scale != 1 or point.offset != 0 or bool(point.unit)
     return level or scaled or any(test is not None for test in tests)
-
-
-@functools.cache
-def _decimals_of_scale(scale: float) -> int:
-    """As many decimals as the scale has: 0.1 gives one, instead of 23.400000000000002."""
-    text = f"{scale:.9f}".rstrip("0")
-    return len(text.partition(".")[2])
 
 
 def _is_storable(value: Value) -> bool:

@@ -96,7 +96,28 @@ def test_values_within_the_range_stay_usable_and_change_no_further_than_the_limi
     before, _ = convert_values({"x": PLAIN}, {"x": measured * 10})
     if "x" in before:
         assert bad == {}
-        assert abs(float(values["x"]) - float(before["x"])) <= PLAIN.calibration_limit + 1e-6
+        assert abs(float(values["x"]) - float(before["x"])) <= PLAIN.calibration_limit + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("point", "sent", "calibration", "value"),
+    [
+        (Point(unit="°C", min=-40, max=80), 4.2, Calibration(offset=-0.6), 3.6),
+        (Point(unit="°C", min=-40, max=80), 8.3, Calibration(offset=0.05), 8.35),
+        (Point(unit="°C", min=-40, max=80), 8.3, Calibration(scale=1.01), 8.383),
+        (PLAIN, 83, Calibration(offset=0.05), 8.35),
+        (Point(unit="°C", min=-40, max=80, decimals=1), 4.21, Calibration(offset=-0.6), 3.6),
+        (Point(unit="V", min=0, max=36, scale=0.0001), 30120, Calibration(offset=0.5), 3.512),
+        (PLAIN, -400.0, Calibration(offset=0.9375), -39.062),
+        (PLAIN, 600, Calibration(offset=0.0625), 60.062),
+    ],
+)
+def test_a_corrected_value_keeps_its_decimals(
+    point: Point, sent: float, calibration: Calibration, value: float
+) -> None:
+    values, bad = convert_values({"x": point.calibrated(calibration)}, {"x": sent})
+    assert bad == {}
+    assert values["x"] == pytest.approx(value, abs=1e-9)
 
 
 def test_a_profile_may_set_the_limit() -> None:

@@ -122,6 +122,8 @@ id = "demo"
         ("[bus.a]\n[bus.b]\n[bus.a]\nunit = 1", 8, "toml-twice", {"name": "[bus.a]", "first": 6}),
         ("[site.id]\na = 1", 6, "toml-redefined", {}),
         ('"""', 6, "toml-statement", {}),
+        ('raw.json = "{"temperature": 4.2}"', 6, "toml-quotes-within", {}),
+        ('title = "the "east" door"', 6, "toml-quotes-within", {}),
         ("unit = 1 ; gas", 6, "toml-rest", {"rest": "; gas"}),
         ("unit = 1 // gas", 6, "toml-rest", {"rest": "// gas"}),
         ("unit = 1 -- gas", 6, "toml-rest", {"rest": "-- gas"}),
