@@ -65,6 +65,9 @@ ACKNOWLEDGED_BEFORE_SHELVED = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.SOS})
 """Alarms of these hazards must be acknowledged before they can be shelved: somebody may be in danger."""
 MAX_MUTE_S = 7 * _HOUR_S
 """After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
+RESOUND_S = 60.0
+"""After this time a muted alarm that nobody has acknowledged sounds again, as at a fire panel; faults and
+drills stay muted."""
 MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, AlarmMode.TEST: 2 * _HOUR_S}
 """The longest time that each mode may last, whatever was requested."""
 
@@ -426,7 +429,9 @@ def _acknowledge_alarm(changes: _ChangeSet, command: Command) -> None:
     """By alarm id, so that a late click never acknowledges a newer alarm of the same point; or all alarms
     of a device."""
     for key, alarm in _alarms_named_by(changes, command) or _alarms_of_device(changes, command):
-        changes.apply_event(key, _replace(alarm, acknowledged_by=command.by), AlarmEvent.ACKNOWLEDGE)
+        until = _stamp_after(changes.at, MAX_MUTE_S) if alarm.muted else alarm.muted_until
+        signed = _replace(alarm, acknowledged_by=command.by, muted_until=until)
+        changes.apply_event(key, signed, AlarmEvent.ACKNOWLEDGE)
 
 
 def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
@@ -444,8 +449,13 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
     alarm_id = command.args.get("alarm")
     for key, alarm in changes.alarms.items():
         if alarm.is_sounding and alarm_id in (None, alarm.id):
-            until = _stamp_after(changes.at, MAX_MUTE_S)
+            until = _stamp_after(changes.at, RESOUND_S if _must_resound(alarm) else MAX_MUTE_S)
             changes.record(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
+
+
+def _must_resound(alarm: Alarm) -> bool:
+    is_real = alarm.hazard is not Hazard.FAULT and alarm.mode is not AlarmMode.DRILL
+    return is_real and alarm.state in UNACKNOWLEDGED_STATES
 
 
 def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Output, Safety, alarms_requiring
-from gateway.capabilities.safety.services.alarms.service import _HOUR_S, MAX_MUTE_S
+from gateway.capabilities.safety.services.alarms.service import _HOUR_S, MAX_MUTE_S, RESOUND_S
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.daemon.gateway import ALARM_DELIVERY_LIMIT_S
 from gateway.journal import Journal, JournalReader
@@ -115,6 +115,41 @@ def test_a_muted_fault_sounds_again_after_seven_hours() -> None:
     assert fold.step(tick(MAX_MUTE_S - 1)) == []
     assert changes(fold.step(tick(MAX_MUTE_S))) == ["unmuted"]
     assert sounding(fold)
+
+
+def test_a_muted_alarm_that_nobody_acknowledges_sounds_again() -> None:
+    fold = safety()
+    fold.step(sample("d0", 0, fire=True), command("mute"))
+    assert fold.step(tick(RESOUND_S - 1)) == []
+    assert changes(fold.step(tick(RESOUND_S))) == ["unmuted"]
+    assert sounding(fold)
+    fold.step(command("mute", second=70))
+    assert fold.step(tick(69 + RESOUND_S)) == []
+    assert changes(fold.step(tick(70 + RESOUND_S))) == ["unmuted"]
+
+
+def test_an_alarm_that_has_ended_and_nobody_has_acknowledged_sounds_again() -> None:
+    fold = safety()
+    fold.step(sample("d0", 0, fire=True), command("mute"), sample("d0", 1, fire=False))
+    assert changes(fold.step(tick(RESOUND_S))) == ["unmuted"]
+
+
+@pytest.mark.parametrize("first", ["acknowledge", "mute"])
+def test_an_acknowledged_alarm_stays_muted(first: str) -> None:
+    fold = safety()
+    fold.step(sample("d0", 0, fire=True))
+    (alarm,) = fold.rows.values()
+    acts = [command("acknowledge", second=30, args={"alarm": alarm.id}), command("mute", second=30)]
+    fold.step(*(acts if first == "acknowledge" else reversed(acts)))
+    assert fold.step(tick(30 + MAX_MUTE_S - 1)) == []
+    assert changes(fold.step(tick(30 + MAX_MUTE_S))) == ["unmuted"]
+
+
+def test_a_drill_stays_muted() -> None:
+    fold = safety()
+    fold.step(command("drill", args={"hazard": "fire"}), command("mute"))
+    assert not sounding(fold)
+    assert fold.step(tick(2 * RESOUND_S)) == []
 
 
 def test_smoke_breaks_through_a_mute() -> None:
