@@ -34,6 +34,16 @@ class DeviceGroup(msgspec.Struct, frozen=True):
     """With those that are not listed yet."""
 
 
+class RoomState(msgspec.Struct, frozen=True):
+    """How the devices of one room are."""
+
+    title: str
+    total: int
+    needy: int
+    """Those that need attention."""
+    in_order: int
+
+
 class DeviceList(msgspec.Struct, frozen=True):
     """What the page lists."""
 
@@ -45,6 +55,8 @@ class DeviceList(msgspec.Struct, frozen=True):
     """Those of all devices."""
     states: Mapping[str, int]
     """By state: how many devices have it."""
+    rooms: tuple[RoomState, ...]
+    """Those of all devices."""
 
 
 class DeviceSelection(msgspec.Struct, frozen=True):
@@ -53,6 +65,7 @@ class DeviceSelection(msgspec.Struct, frozen=True):
     text: str = ""
     state: str = ""
     kind: str = ""
+    room: str = ""
     sort: str = SORTS[0]
     rows: int = ROWS
 
@@ -63,6 +76,7 @@ class DeviceSelection(msgspec.Struct, frozen=True):
             "text": self.text,
             "state": self.state,
             "kind": self.kind,
+            "room": self.room,
             "sort": self.sort if self.sort != SORTS[0] else "",
             "rows": self.rows if self.rows != ROWS else "",
         }
@@ -77,21 +91,29 @@ class DeviceSelection(msgspec.Struct, frozen=True):
         """The devices that match, in groups. `devices`: the worst first."""
         devices = tuple(devices)
         kinds = sorted({row.kind for row in devices}, key=lambda kind: label(lang, "kind", kind))
-        states = _count_states(devices)
+        states, rooms = _count_states(devices), _room_states(devices, lang)
         terms = _normalized(self.text).split()
         found = [
             row
             for row in devices
             if (not self.state or has_state(row, self.state))
             and (self.kind not in kinds or row.kind == self.kind)
+            and (self.room not in rooms or title_in(row.room, lang, "") == self.room)
             and (not terms or _contains_all(_searchable(row), terms))
         ]
         if self.sort == "name":
             found.sort(key=lambda row: title_in(row.title, lang, row.name).casefold())
         elif self.sort == "reading":
             found.sort(key=lambda row: -(row.at or 0))
-        groups = self._groups(found, lang, any(row.room for row in devices))
-        return DeviceList(groups, sum(len(each.rows) for each in groups), len(found), tuple(kinds), states)
+        groups = self._groups(found, lang, bool(rooms))
+        return DeviceList(
+            groups=groups,
+            listed=sum(len(each.rows) for each in groups),
+            found=len(found),
+            kinds=tuple(kinds),
+            states=states,
+            rooms=tuple(rooms.values()),
+        )
 
     def _groups(self, found: list[DeviceRow], lang: str, by_room: bool) -> tuple[DeviceGroup, ...]:
         """The first `rows` devices. With the worst first, those that need attention are a group of their
@@ -129,6 +151,7 @@ def device_selection(query: Mapping[str, str]) -> DeviceSelection:
         text=query.get("text", "").strip()[:MAX_TEXT_CHARACTERS],
         state=state if state in STATES else "",
         kind=query.get("kind", "")[:MAX_TEXT_CHARACTERS],
+        room=query.get("room", "")[:MAX_TEXT_CHARACTERS],
         sort=sort if sort in SORTS else SORTS[0],
         rows=min(max(int(rows), ROWS), MAX_ROWS) if rows.isdecimal() and len(rows) <= 6 else ROWS,
     )
@@ -149,6 +172,20 @@ def _count_states(rows: Iterable[DeviceRow]) -> dict[str, int]:
         counts[ALARM] += in_alarm
         counts[row.condition] += not (in_alarm and row.condition is DeviceCondition.GOOD)
     return counts
+
+
+def _room_states(rows: Iterable[DeviceRow], lang: str) -> dict[str, RoomState]:
+    """By title in that language, in alphabetical order."""
+    found: dict[str, list[DeviceRow]] = {}
+    for row in rows:
+        if row.room:
+            found.setdefault(title_in(row.room, lang, ""), []).append(row)
+    return {
+        title: RoomState(
+            title, len(own), sum(row.needs_attention for row in own), sum(row.is_in_order for row in own)
+        )
+        for title, own in sorted(found.items())
+    }
 
 
 def _searchable(row: DeviceRow) -> str:

@@ -74,6 +74,17 @@ def test_the_worst_are_together_wherever_they_are_and_the_rest_by_room() -> None
     ]
 
 
+def test_a_room_says_how_its_devices_are() -> None:
+    rooms = DeviceSelection().list_devices(ROWS, "en").rooms
+    assert [(each.title, each.total, each.needy, each.in_order) for each in rooms] == [
+        ("Cellar", 2, 1, 0),
+        ("Hall", 1, 0, 1),
+    ]
+    assert chosen(room="地下室") == ["m-2", "m-3"]
+    assert chosen(room="地下") == [row.name for row in ROWS]
+    assert DeviceSelection(room="地下室").list_devices(ROWS, "zh").rooms[0].total == 2
+
+
 def test_without_rooms_devices_are_grouped_by_kind() -> None:
     groups = DeviceSelection(sort="name").list_devices(ROWS[:1], "zh").groups
     assert [group.key for group in groups] == ["kind/smoke"]
@@ -95,10 +106,9 @@ def test_a_part_of_the_list_counts_all_that_match() -> None:
 
 def test_an_address_says_what_was_chosen() -> None:
     assert device_selection({}).query == ""
-    query = {"text": "大厅", "state": "good", "kind": "smoke", "sort": "name", "rows": "100"}
-    assert (
-        device_selection(query).query == "text=%E5%A4%A7%E5%8E%85&state=good&kind=smoke&sort=name&rows=100"
-    )
+    query = {"text": "大厅", "state": "good", "kind": "smoke", "room": "1 & 2", "sort": "name"}
+    expected = "text=%E5%A4%A7%E5%8E%85&state=good&kind=smoke&room=1+%26+2&sort=name&rows=100"
+    assert device_selection({**query, "rows": "100"}).query == expected
     for rows in ("-1", "²", "1e9", "x", "9" * 5000, "0"):
         assert device_selection({"rows": rows}).rows == 50
     assert len(device_selection({"text": "x" * 100_000}).text) == 100

@@ -283,6 +283,12 @@ class SafetyView(msgspec.Struct, frozen=True):
         return worst(alarm.severity for alarm in unacknowledged or self.alarms)
 
     @property
+    def hazard_counts(self) -> dict[Hazard, int]:
+        """How many alarms there are by hazard, the most urgent first."""
+        hazards = [alarm.hazard for alarm in self.alarms]
+        return {hazard: hazards.count(hazard) for hazard in Hazard if hazard in hazards}
+
+    @property
     def takeover(self) -> tuple[AlarmRow, ...]:
         """What the wall shows instead of all else: alarms if one is a danger, else drills; the first is
         shown large."""

@@ -42,6 +42,13 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
     assert seen.unacknowledged == 3
 
 
+def test_alarms_are_counted_by_hazard_the_most_urgent_first() -> None:
+    hazards = (Hazard.FAULT, Hazard.GAS, Hazard.FIRE, Hazard.FIRE)
+    rows = {str(n): alarm(AlarmState.ACTIVE, f"d{n}", hazard) for n, hazard in enumerate(hazards)}
+    seen = view(safety=rows).parts["safety"]
+    assert list(seen.hazard_counts.items()) == [(Hazard.FIRE, 2), (Hazard.GAS, 1), (Hazard.FAULT, 1)]
+
+
 def test_of_several_fires_the_first_is_marked_whatever_became_of_it() -> None:
     def firsts(**rows: Alarm) -> list[str]:
         return [each.device for each in view(safety=rows).parts["safety"].alarms if each.is_first_fire]
