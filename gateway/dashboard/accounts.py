@@ -339,13 +339,15 @@ class Accounts:
         SECURITY_LOG.add(event, client_address(request), by=request.state.person)
         return error is None
 
-    async def remove_passkey(self, request: Request, passkey_id: str) -> None:
-        """The session's person no longer has it. Raises `GatewayError`."""
-        person = request.state.person
+    async def remove_passkey(self, request: Request, person: str, passkey_id: str) -> None:
+        """That person no longer has it. Raises `GatewayError`."""
         async with self._passkey_lock:
             is_known = await asyncio.to_thread(self.passkeys.remove, person, passkey_id)
-        if is_known:
+        if is_known and is_persons(request) and person == request.state.person:
             SECURITY_LOG.add("passkey-removed", client_address(request), by=person)
+        elif is_known:
+            by = request.state.person
+            SECURITY_LOG.add("others-passkey-removed", client_address(request), by=by, device=person)
 
     # Sessions
 

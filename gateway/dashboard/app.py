@@ -193,6 +193,7 @@ class Dashboard:
                 yield
             await self.access.sessions.save(at_once=True)
 
+        own_account = OwnAccount(self, self.accounts)
         app = Starlette(
             routes=[
                 Route("/", self._home_page),
@@ -211,8 +212,9 @@ class Dashboard:
                 self._restricted(self.accounts.sessions_route(), self._pages.role_of("sessions")),
                 *(
                     self._restricted(route, self._pages.role_of("account"))
-                    for route in OwnAccount(self, self.accounts).routes()
+                    for route in own_account.routes()
                 ),
+                self._restricted(own_account.others_route(), Role.MANAGER),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),

@@ -15,7 +15,7 @@ from gateway.web.part import PageContext
 from gateway.web.passkeys import MAX_NAME_CHARACTERS
 from gateway.web.people import normalized_name
 from gateway.web.pins import MAX_PIN_DIGITS, MIN_PIN_DIGITS
-from gateway.web.requests import client_address, own_origin, read_form, request_language
+from gateway.web.requests import client_address, own_origin, read_form, request_language, sees_others
 from gateway.web.settings import title_in
 from gateway.words import error_summary, translate
 
@@ -35,6 +35,10 @@ class OwnAccount:
             Route("/account/passkey", self._new_passkey, methods=["POST"]),
         ]
 
+    def others_route(self) -> Route:
+        """Where a manager removes a passkey of somebody else."""
+        return Route("/account/others", self._remove_of_other, methods=["POST"])
+
     async def _response(self, request: Request) -> Response:
         if request.method != "POST":
             return self._page(request)
@@ -52,12 +56,21 @@ class OwnAccount:
         """What has been done. Raises `GatewayError`."""
         person, address = request.state.person, client_address(request)
         if "remove" in form:
-            await self._accounts.remove_passkey(request, form["remove"])
+            await self._accounts.remove_passkey(request, person, form["remove"])
             return "passkey-removed"
         await self._check_password(request, form)
         await self._context.access.set_pin(person, form.get("pin", "").strip())
         SECURITY_LOG.add("pin-set", address, by=person)
         return "pin-set"
+
+    async def _remove_of_other(self, request: Request) -> Response:
+        form = await read_form(request)
+        try:
+            await self._accounts.remove_passkey(request, form.get("person", ""), form.get("remove", ""))
+        except GatewayError as error:
+            problem = error_summary(request_language(request), error.key, error.facts)
+            return self._page(request, problem, 400)
+        return RedirectResponse("/account?done=passkey-removed", 303)
 
     async def _check_password(self, request: Request, form: dict[str, str]) -> None:
         """Raises `GatewayError` if the password is not that of the session's person."""
@@ -99,7 +112,9 @@ class OwnAccount:
         return JSONResponse({"status": "done", "message": ""})
 
     def _page(self, request: Request, problem: str = "", status: int = 200) -> Response:
-        person, passkeys = request.state.person, self._accounts.passkeys
+        person, passkeys = request.state.person, self._accounts.passkeys.all()
+        own = [each for each in passkeys if is_persons(request) and each.person == person]
+        others = [each for each in passkeys if sees_others(request) and each not in own]
         known = self._context.access.people.get(person)
         return self._context.page_response(
             request,
@@ -109,7 +124,8 @@ class OwnAccount:
             is_persons=is_persons(request),
             host=self._accounts.passkey_host(request),
             is_encrypted=request.scope["scheme"] == "https",
-            passkeys=passkeys.of(person) if is_persons(request) else [],
+            passkeys=own,
+            others=sorted(others, key=lambda each: (each.person, each.added_ms)),
             has_pin=bool(known and known.pin),
             pin_digits=(MIN_PIN_DIGITS, MAX_PIN_DIGITS),
             problem=problem,

@@ -88,7 +88,7 @@ class Passkeys:
         self._state: tuple[int, ...] | None = None
         self._challenges: OrderedDict[str, _Challenge] = OrderedDict()
 
-    def _all(self) -> list[Passkey]:
+    def all(self) -> list[Passkey]:
         """Those that count: of a person who still has the password that they were added with."""
         if (state := file_state(self._file)) != self._state:
             try:
@@ -100,11 +100,11 @@ class Passkeys:
 
     def of(self, person: str) -> list[Passkey]:
         """Those of a person."""
-        return [each for each in self._all() if each.person == person]
+        return [each for each in self.all() if each.person == person]
 
     def are_at(self, host: str, person: str = "") -> bool:
         """Whether somebody, or that person, has one for that name of the gateway."""
-        return bool(host) and any(each.host == host and person in {"", each.person} for each in self._all())
+        return bool(host) and any(each.host == host and person in {"", each.person} for each in self.all())
 
     def _save(self, passkeys: Sequence[Passkey]) -> None:
         try:
@@ -114,7 +114,7 @@ class Passkeys:
 
     def remove(self, person: str, passkey_id: str) -> bool:
         """Whether there was such a one. Raises `GatewayError`."""
-        known = self._all()
+        known = self.all()
         left = [each for each in known if (each.person, each.id) != (person, passkey_id)]
         if len(left) == len(known):
             return False
@@ -146,7 +146,7 @@ class Passkeys:
         if credential is None or credential.public_key.ALGORITHM is None:
             raise PasskeyRefused("passkey-wrong")
         passkey_id = _text(credential.credential_id)
-        known = self._all()
+        known = self.all()
         if any(each.id == passkey_id for each in known):
             raise PasskeyRefused("passkey-wrong")
         passkey = Passkey(
@@ -169,7 +169,7 @@ class Passkeys:
         library makes of an answer that is none."""
         response = _parsed(answer)
         state = self._taken(False, person, origin, response)
-        known = self._all()
+        known = self.all()
         passkey = next((each for each in known if each.id == response.get("id")), None)
         if passkey is None or passkey.host != relying_party(origin) or person not in {"", passkey.person}:
             raise PasskeyRefused("passkey-unknown")

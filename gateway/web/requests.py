@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from gateway.model import Role
 from gateway.words import LANGUAGES
 
 from .access import SESSION_LIFETIME_S
@@ -106,3 +107,10 @@ async def read_form(request: Request) -> dict[str, str]:
     except ValueError as error:
         raise HTTPException(400) from error
     return {name: values[0] for name, values in fields.items()}
+
+
+def sees_others(request: Request) -> bool:
+    """Whether whoever is logged in also sees and removes what lets other people in: a manager, but not on a
+    screen that people share."""
+    role: Role = request.state.role
+    return not request.state.is_screen and role.includes(Role.MANAGER)

@@ -109,23 +109,25 @@ class Phones:
         except FileNotFoundError:
             return []
 
-    def _all(self) -> Iterator[Phone]:
+    def _found(self) -> Iterator[Phone]:
         for file in self._files():
             try:
                 yield msgspec.json.decode(file.read_bytes(), type=Phone)
             except (FileNotFoundError, msgspec.DecodeError):
                 continue  # Removed meanwhile; or damaged, and to be turned on again.
 
+    def all(self) -> list[Phone]:
+        """Those of everybody by person, the newest last. Raises `OSError`."""
+        return sorted(self._found(), key=lambda each: (each.person, each.added_ms))
+
     def of(self, person: str) -> list[Phone]:
         """Those of a person, the newest last. Raises `OSError`."""
-        return sorted(
-            (each for each in self._all() if each.person == person), key=lambda each: each.added_ms
-        )
+        return [each for each in self.all() if each.person == person]
 
     def add(self, phone: Phone) -> None:
         """Add it; a browser that was another person's is this one's now. Raises `GatewayError`: there are
         too many, and `OSError`."""
-        others = [each for each in self._all() if each.id != phone.id]
+        others = [each for each in self._found() if each.id != phone.id]
         own = sum(each.person == phone.person for each in others)
         if own >= MAX_PHONES_PER_PERSON or len(others) >= MAX_PHONES:
             raise GatewayError("phones-many", most=MAX_PHONES_PER_PERSON)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
@@ -108,6 +108,40 @@ def test_a_passkey_is_added_lets_in_and_is_removed(house: House, fang: Page) -> 
         lambda: (
             {each["event"] for each in house.security_events}
             >= {"passkey-added", "passkey-removed", "login", "logout"}
+        )
+    )
+
+
+def test_a_manager_removes_the_passkey_of_another(house: House, served: Served, fang: Page) -> None:
+    def log_in(name: str) -> None:
+        fang.driver.get(f"{fang.url}/account")
+        fill(fang, "form", name=name, key=PASSWORD)
+        fang.until(lambda: fang.has("#passkey-form"))
+
+    add_passkey(fang)
+    fang.until(lambda: fang.has(".session"))
+    [passkey] = kept(house)
+    log_out(fang)
+    log_in("李强")
+    assert not fang.has(".session")
+    fields = f"remove={passkey.id}&person=王芳"
+    assert served.ask("POST", "/account/others", quote(fields, "&="), cookie_of(fang))[0] == 403
+    assert kept(house) == [passkey]
+    log_out(fang)
+    people = {
+        **read_people(people_file(house.settings.access)),
+        "赵敏": Person(Role.MANAGER, hash_password(PASSWORD)),
+    }
+    write_people(people_file(house.settings.access), people)
+    log_in("赵敏")
+    fang.shows("王芳 我的手机", ".session h3")
+    fang.click(".session [name=remove]")
+    fang.shows("已移除")
+    assert kept(house) == []
+    fang.until(
+        lambda: (
+            [(each["by"], each["device"]) for each in house.security_events if "others" in each["event"]]
+            == [("赵敏", "王芳")]
         )
     )
 

@@ -16,10 +16,15 @@ from gateway.base.security import SECURITY_LOG
 from gateway.model import GatewayError, Role
 from gateway.web.browsers import browser_in_words
 from gateway.web.part import PageContext, PartHandlers
-from gateway.web.requests import client_address, read_form, request_language, wants_json
+from gateway.web.requests import (
+    client_address,
+    read_form,
+    request_language,
+    sees_others,
+    wants_json,
+)
 from gateway.words import error_summary, translate
 
-from .. import web_push
 from ..phones import (
     AUTH_SECRET_BYTES,
     PUBLIC_KEY_BYTES,
@@ -33,19 +38,24 @@ from .settings import SafetySettings
 TEST_LIMIT = RateLimit(6, 60.0)
 """Test messages to the phones of one person."""
 TEST_TIMEOUT_S = 15.0
+OTHERS_PATH = "/phones/others"
+"""Where a manager removes a phone of somebody else."""
 
 
 class PhoneHandlers(PartHandlers):
-    """Each person sees and changes their own phones alone."""
+    """Each person sees and changes their own phones alone; a manager removes those of others, too."""
 
-    route_roles: ClassVar = {"/phones": Role.DISPLAY}
+    route_roles: ClassVar = {"/phones": Role.DISPLAY, OTHERS_PATH: Role.MANAGER}
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._tests = RateLimiter(context.clock.mono)
 
     def routes(self) -> list[Route]:
-        return [Route("/phones", self._response, methods=["GET", "POST"])]
+        return [
+            Route("/phones", self._response, methods=["GET", "POST"]),
+            Route(OTHERS_PATH, self._remove_of_other, methods=["POST"]),
+        ]
 
     @property
     def _phones(self) -> Phones:
@@ -70,13 +80,7 @@ class PhoneHandlers(PartHandlers):
                 raise GatewayError("phones-off")
             done = await self._act(request, form)
         except (GatewayError, OSError) as error:
-            lang = request_language(request)
-            key, facts = (
-                (error.key, error.facts)
-                if isinstance(error, GatewayError)
-                else ("phones-unreadable", {"reason": error})
-            )
-            problem = error_summary(lang, key, facts)
+            problem = _problem(request_language(request), error)
             if wants_json(request):
                 return JSONResponse({"status": "failed", "message": problem}, 400)
             return await self._page(request, problem, 400)
@@ -109,15 +113,31 @@ class PhoneHandlers(PartHandlers):
         await control.call_daemon(socket, "phone-test", TEST_TIMEOUT_S, person=person, phone=phone.id)
         return "test"
 
+    async def _remove_of_other(self, request: Request) -> Response:
+        wanted = (await read_form(request)).get("remove")
+        try:
+            others = await asyncio.to_thread(self._phones.all)
+            phone = next((each for each in others if each.id == wanted), None)
+            if phone is None:
+                raise GatewayError("phone-unknown")
+            await asyncio.to_thread(self._phones.remove, phone)
+        except (GatewayError, OSError) as error:
+            return await self._page(request, _problem(request_language(request), error), 400)
+        address, by = client_address(request), request.state.person
+        SECURITY_LOG.add("others-phone-removed", address, by=by, device=phone.person)
+        return RedirectResponse("/phones?done=remove", 303)
+
     def _new_phone(self, request: Request, form: dict[str, str]) -> Phone:
         """Raises `GatewayError` if the browser's subscription is none that can be used."""
+        from ..web_push import check_public_key  # noqa: PLC0415  its libraries are heavy
+
         ringing = self._settings.ringing
         assert ringing
         try:
             public_key, auth_secret = form.get("p256dh", ""), form.get("auth", "")
             point = decoded(public_key, PUBLIC_KEY_BYTES)
             decoded(auth_secret, AUTH_SECRET_BYTES)
-            web_push.check_public_key(point)
+            check_public_key(point)
             if not is_permitted_endpoint(form["endpoint"], ringing.own_service):
                 raise ValueError("endpoint")
         except ValueError as error:
@@ -135,31 +155,43 @@ class PhoneHandlers(PartHandlers):
 
     def _server_key(self) -> str:
         """Raises `GatewayError`."""
-        return web_push.PushKey(self._context.settings.access).public
+        from ..web_push import PushKey  # noqa: PLC0415  its libraries are heavy
+
+        return PushKey(self._context.settings.access).public
 
     async def _page(self, request: Request, problem: str = "", status: int = 200) -> Response:
         lang, person, ringing = request_language(request), request.state.person, self._settings.ringing
+        is_persons, server_key = self._is_persons(request), ""
         phones: list[Phone] = []
-        server_key = ""
-        if ringing is not None and self._is_persons(request):
-            try:
+
+        def is_own(phone: Phone) -> bool:
+            return is_persons and phone.person == person
+
+        try:
+            if ringing is not None and is_persons:
                 server_key = await asyncio.to_thread(self._server_key)
-                phones = await asyncio.to_thread(self._phones.of, person)
-            except GatewayError as error:
-                problem = error_summary(lang, error.key, error.facts)
-            except OSError as error:
-                problem = error_summary(lang, "phones-unreadable", {"reason": error})
+            if is_persons or sees_others(request):
+                phones = await asyncio.to_thread(self._phones.all)
+        except (GatewayError, OSError) as error:
+            problem = _problem(lang, error)
         return self._context.page_response(
             request,
             "phones",
             "safety/phones.html",
             status,
-            phones=phones,
+            phones=list(filter(is_own, phones)),
+            others=[each for each in phones if sees_others(request) and not is_own(each)],
             server_key=server_key,
             is_possible=ringing is not None,
-            is_persons=self._is_persons(request),
+            is_persons=is_persons,
             is_told=ringing is not None and person in ringing.people,
             browser=functools.partial(browser_in_words, lang),
             problem=problem,
             done=request.query_params.get("done", ""),
         )
+
+
+def _problem(lang: str, error: GatewayError | OSError) -> str:
+    if isinstance(error, GatewayError):
+        return error_summary(lang, error.key, error.facts)
+    return error_summary(lang, "phones-unreadable", {"reason": error})

@@ -58,6 +58,7 @@ def served(house: House) -> Iterator[Served]:
     people = {
         "王芳": Person(Role.DUTY, hash_password(PASSWORD)),
         "李强": Person(Role.DISPLAY, hash_password(PASSWORD)),
+        "赵敏": Person(Role.MANAGER, hash_password(PASSWORD)),
     }
     write_people(people_file(house.settings.access), people)
     served = Served(house.settings)
@@ -122,6 +123,27 @@ def test_nobody_sees_or_removes_the_phone_of_another(house: House, served: Serve
         assert served.ask("POST", "/phones", f"{act}={phone.id}", cookie)[0] == 400
     assert Phones(house.settings.access).of("王芳") == [phone]
     assert house.phone_tests == []
+
+
+def test_a_manager_removes_the_phone_of_another(house: House, served: Served, fang: Page) -> None:
+    fang.click("#ring")
+    fang.shows("本机会响铃")
+    [phone] = Phones(house.settings.access).of("王芳")
+    cookie = "; ".join(f"{each['name']}={each['value']}" for each in fang.driver.get_cookies())
+    assert served.ask("POST", "/phones/others", f"remove={phone.id}", cookie)[0] == 403
+    assert Phones(house.settings.access).of("王芳") == [phone]
+    log_in(fang, "赵敏")
+    fang.shows("王芳", "[data-key] h3")
+    assert not fang.has("[name=test]")
+    fang.click("[name=remove]")
+    fang.shows("已移除")
+    assert Phones(house.settings.access).all() == []
+    fang.until(
+        lambda: (
+            [(each["by"], each["device"]) for each in house.security_events if "others" in each["event"]]
+            == [("赵敏", "王芳")]
+        )
+    )
 
 
 @pytest.mark.parametrize(
