@@ -4,7 +4,7 @@ hour."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.journal import JournalFailed, JournalReader
 from gateway.model import Clock, Lane, Stamp, Value, stale_after_s
-from gateway.trends import Calendar, Trend, number_of, read_trend, trends_file
+from gateway.trends import QUARTER_MS, Calendar, Trend, number_of, read_trend, trends_file
 from gateway.web.charts import Mark, Reading, Span, decimated, svg_text, time_chart, time_marks
 from gateway.web.settings import DeviceInfo
 from gateway.web.templating import Markup
@@ -125,10 +125,49 @@ Found = list[tuple[int, Mapping[str, Value]]]
 """Unix time in milliseconds, and values; none where a reading failed."""
 
 
-async def read_history(
-    journal: Path, info: DeviceInfo, hours: int, timezone: str, clock: Clock, point: str = ""
-) -> DeviceHistory:
-    """The values of a device's points in the last hours. `point`: that one alone."""
+class _Readings(NamedTuple):
+    """What is known of a device in a time (Unix milliseconds): the readings since `found_since`, and before
+    that the statistics."""
+
+    info: DeviceInfo
+    file: Path
+    """Of the statistics."""
+    epoch: str
+    calendar: Calendar
+    since: int
+    until: int
+    found: Found
+    found_since: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points."""
+        return tuple(dict.fromkeys((*self.info.units, *(name for _, each in self.found for name in each))))
+
+    def is_boolean(self, point: str) -> bool:
+        return point in self.info.boolean_points or any(
+            isinstance(values.get(point), bool) for _, values in self.found
+        )
+
+    async def pieces(self, point: str) -> list[_Piece]:
+        """Those of a point, oldest first."""
+        quarters = max(1, (self.until - self.since) // QUARTER_MS // MAX_PIECES)
+        trend = await read_trend(
+            self.file, self.epoch, self.info.name, [point], self.since, self.until, self.calendar, quarters
+        )
+        gap_ms = round(1000 * stale_after_s(self.info.interval_s))
+
+        def work() -> list[_Piece]:
+            return [
+                *_trend_pieces(trend, point, self.since, self.found_since),
+                *_raw_pieces(self.found, point, gap_ms, self.until),
+            ]
+
+        # A year of one point takes tens of milliseconds; meanwhile the other pages have their turn.
+        return await asyncio.to_thread(work)
+
+
+async def _read(journal: Path, info: DeviceInfo, hours: int, timezone: str, clock: Clock) -> _Readings:
     now = clock.now()
     since, until = now.wall_ms - hours * 3_600_000, now.wall_ms
     found, found_since, epoch = Found(), until, ""
@@ -143,26 +182,22 @@ async def read_history(
             found, found_since = await _search(reader, info.name, first, now, clock)
     except JournalFailed:
         pass
-    names = tuple(dict.fromkeys((*info.units, *(name for _, values in found for name in values))))
-    zone = ZoneInfo(timezone)
+    return _Readings(info, file, epoch, calendar, since, until, found, found_since)
+
+
+async def read_history(
+    journal: Path, info: DeviceInfo, hours: int, timezone: str, clock: Clock, point: str = ""
+) -> DeviceHistory:
+    """The values of a device's points in the last hours. `point`: that one alone."""
+    readings = await _read(journal, info, hours, timezone, clock)
+    since, until, names, zone = readings.since, readings.until, readings.names, ZoneInfo(timezone)
     edges = tuple(_row_edges(since, until, ROW_LENGTHS[hours], zone))
     marks = tuple(time_marks(since, until, zone))
-    gap_ms = round(1000 * stale_after_s(info.interval_s))
-    quarters = max(1, hours * 4 // MAX_PIECES)
     points: list[PointHistory] = []
     for name in [point] if point else names:
-        trend = await read_trend(file, epoch, info.name, [name], since, until, calendar, quarters)
-        is_boolean = name in info.boolean_points or any(
-            isinstance(values.get(name), bool) for _, values in found
-        )
+        is_boolean, pieces = readings.is_boolean(name), await readings.pieces(name)
 
-        def work(name: str, is_boolean: bool, trend: Trend) -> PointHistory | None:
-            pieces = [
-                *_trend_pieces(trend, name, since, found_since),
-                *_raw_pieces(found, name, gap_ms, until),
-            ]
-            if not pieces:
-                return None
+        def work(name: str, is_boolean: bool, pieces: list[_Piece]) -> PointHistory:
             whole = _row(since, until, pieces)
             low, high = (bool(whole.low), bool(whole.high)) if is_boolean else (whole.low, whole.high)
             return PointHistory(
@@ -171,12 +206,21 @@ async def read_history(
                 tuple(_rows(pieces, edges)), since, until, marks, timezone,
             )  # fmt: skip
 
-        # A year of one point takes tens of milliseconds; meanwhile the other pages have their turn.
-        history = await asyncio.to_thread(work, name, is_boolean, trend)
-        points += [history] if history else []
+        points += [await asyncio.to_thread(work, name, is_boolean, pieces)] if pieces else []
         if len(points) == MAX_CHARTS:
             break
     return DeviceHistory(tuple(points), names, since, until)
+
+
+async def read_rows(
+    journal: Path, info: DeviceInfo, hours: int, timezone: str, clock: Clock, point: str = ""
+) -> AsyncIterator[tuple[str, Iterator[HistoryRow]]]:
+    """Each point with all that is known of it in the last hours: single readings, and the statistics of
+    quarters of an hour or more. `point`: that one alone."""
+    readings = await _read(journal, info, hours, timezone, clock)
+    for name in [point] if point else readings.names:
+        pieces = await readings.pieces(name)
+        yield name, (_row(piece.since, piece.until, [piece]) for piece in pieces)
 
 
 async def _search(

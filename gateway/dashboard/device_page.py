@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.base import control
-from gateway.model import Calibration, GatewayError, Role
-from gateway.trends import number_of
+from gateway.model import GatewayError, Role
+from gateway.web.pages import point_label
 from gateway.web.part import PartHandlers
 from gateway.web.requests import request_language
 from gateway.web.settings import DeviceInfo
-from gateway.web.view import DeviceRow
-from gateway.words import error_summary
+from gateway.web.spreadsheet import BOM, as_csv
+from gateway.words import error_summary, translate
 
-from .device_history import ROW_LENGTHS, read_history
+from .corrections import corrections_of
+from .device_history import ROW_LENGTHS, read_history, read_rows
 
 PAGE = "device"
 RANGES_HOURS = tuple(ROW_LENGTHS)
@@ -57,40 +60,52 @@ def device_choice(query: Mapping[str, str]) -> DeviceChoice:
     return DeviceChoice(name, hours, point)
 
 
-class Correction(msgspec.Struct, frozen=True):
-    """A point that may be calibrated: what it measures now, and what that is corrected to; None: not
-    known."""
-
-    point: str
-    unit: str
-    calibration: Calibration
-    measured: float | None
-    corrected: float | None
-
-
-def corrections_of(info: DeviceInfo, row: DeviceRow | None) -> list[Correction]:
-    """The points of a device that may be calibrated."""
-    values = {shown.point: number_of(shown.value) for shown in row.values} if row else {}
-    found = []
-    for point, calibration in info.calibrations.items():
-        corrected = values.get(point)
-        measured = None if corrected is None else calibration.measured(corrected)
-        found.append(Correction(point, info.units.get(point, ""), calibration, measured, corrected))
-    return found
-
-
 class DeviceHandlers(PartHandlers):
     """`/device?name=…`; with `read` in the query it also asks the daemon for the last message."""
 
     def routes(self) -> list[Route]:
-        return [Route(f"/{PAGE}", self._page)]
+        return [Route(f"/{PAGE}", self._page), Route(f"/{PAGE}.csv", self._csv)]
 
-    async def _page(self, request: Request) -> Response:
+    def _chosen(self, request: Request) -> tuple[DeviceChoice, DeviceInfo]:
         choice = device_choice(request.query_params)
-        settings = self._context.settings
-        info = settings.device(choice.name)
+        info = self._context.settings.device(choice.name)
         if info is None:
             raise HTTPException(404)
+        return choice, info
+
+    async def _csv(self, request: Request) -> Response:
+        choice, info = self._chosen(request)
+        name = quote(f"{choice.name}-{choice.hours}h.csv")
+        return StreamingResponse(
+            self._csv_pieces(choice, info, request_language(request)),
+            media_type="text/csv",
+            headers={"content-disposition": f"attachment; filename*=UTF-8''{name}"},
+        )
+
+    async def _csv_pieces(self, choice: DeviceChoice, info: DeviceInfo, lang: str) -> AsyncIterator[str]:
+        settings = self._context.settings
+        zone = ZoneInfo(settings.timezone)
+        heads = ("point", "since", "until", "unit", "low", "mean", "high", "readings")
+        yield "".join(as_csv([[translate(lang, f"dashboard.history-{head}") for head in heads]]))
+
+        def local(at_ms: int) -> datetime:
+            return datetime.fromtimestamp(at_ms // 1000, zone).replace(tzinfo=None)
+
+        async for point, rows in read_rows(
+            settings.journal, info, choice.hours, settings.timezone, self._context.clock, choice.point
+        ):
+            about = point_label(lang, point), info.units.get(point, "")
+            cells = (
+                (about[0], local(row.since), local(row.until), about[1], row.low, row.mean, row.high,
+                 row.readings)
+                for row in rows
+            )  # fmt: skip
+            for piece in as_csv(cells):
+                yield piece.removeprefix(BOM)
+
+    async def _page(self, request: Request) -> Response:
+        choice, info = self._chosen(request)
+        settings = self._context.settings
         may_read, message = request.state.role.includes(Role.INSTALLER), None
         if may_read and "read" in request.query_params:
             message = await self._message(request, choice.name)

@@ -28,9 +28,12 @@ from gateway.web.part import PartHandlers
 from gateway.web.requests import read_form, request_language
 from gateway.words import error_summary, translate
 
+from .corrections import Correction, corrections_of
 from .setting_forms import FieldError, edits_of, field_values, row_numbers
 
 PAGE = "settings"
+CALIBRATION = "calibration"
+"""The section with the corrections of points."""
 GROUPS_PER_PAGE = 50
 TEST_TIMEOUT_S = 60.0
 CONTEXT_LINES = 2
@@ -257,7 +260,19 @@ class SettingsHandlers(PartHandlers):
             section=section, row_numbers=row_numbers, forms=forms, more=len(found) - len(forms),
             searchable=len(groups) > 8, q=words, at=at, given=form or {}, sent=sent,
             wrong={each.field: each for each in wrong or ()},
+            corrections=self._corrections(found[:GROUPS_PER_PAGE]) if section.name == CALIBRATION else {},
         )  # fmt: skip
+
+    def _corrections(self, groups: list[SettingGroup]) -> dict[tuple[str, str], Correction]:
+        """By group and point, what each device measures now, and what that is corrected to."""
+        rows = {row.name: row for row in self._context.view.devices}
+        infos = {group.id: self._context.settings.device(group.path[-1]) for group in groups}
+        return {
+            (group, each.point): each
+            for group, info in infos.items()
+            if info
+            for each in corrections_of(info, rows.get(info.name))
+        }
 
     def _page(
         self,

@@ -288,7 +288,7 @@ class Pages:
             "word": functools.partial(label, lang),
             "localized": functools.partial(_localized, lang),
             "reason": functools.partial(error_summary, lang),
-            "point": functools.partial(_point_label, lang),
+            "point": functools.partial(point_label, lang),
             "value": functools.partial(_value_text, lang),
             "short": short_name,
             "figures": lambda device: {row.point: row.value for row in device.values},
@@ -325,7 +325,7 @@ def short_name(title: str) -> str:
     return found[0] if found else title
 
 
-def _point_label(lang: str, point: str) -> str:
+def point_label(lang: str, point: str) -> str:
     """A point's name; `door.3` is a door and its number."""
     key, _, number = point.partition(".")
     return f"{label(lang, 'point', key)} {number}".rstrip()

@@ -1,18 +1,24 @@
-"""Helpers of request handlers: origin, language, cookies, address, body and form."""
+"""Helpers of request handlers: origin, language, cookies, address, body, form and workbooks."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from urllib.parse import parse_qs
 
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from gateway.model import Role
 from gateway.words import LANGUAGES
 
 from .access import SESSION_LIFETIME_S
+from .spreadsheet import XLSX_TYPE
+from .workbook_process import WorkbookProcess, workbook_process
 
 ANONYMOUS_PERSON = "dashboard"
 """The name of a person who logged in without a name."""
@@ -114,3 +120,20 @@ def sees_others(request: Request) -> bool:
     screen that people share."""
     role: Role = request.state.role
     return not request.state.is_screen and role.includes(Role.MANAGER)
+
+
+async def workbook_response(
+    name: str, title: str, fill: Callable[[WorkbookProcess], Awaitable[None]]
+) -> Response:
+    """A workbook to download. `fill` sends its tables. Raises what that raises, and `OSError`."""
+    folder = tempfile.TemporaryDirectory(prefix="linli-")
+    file = Path(folder.name) / "book.xlsx"
+    try:
+        async with workbook_process(file, title) as process:
+            await fill(process)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(
+        file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=BackgroundTask(folder.cleanup)
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.base.clock import SystemClock
-from gateway.dashboard.device_history import ROW_LENGTHS, DeviceHistory, read_history
+from gateway.dashboard.device_history import ROW_LENGTHS, DeviceHistory, read_history, read_rows
 from gateway.journal import JournalReader
 from gateway.trends import QUARTER_MS, Calendar, TrendBin, trends_file
 from gateway.trends.database import connect
@@ -42,6 +42,25 @@ def test_all_readings_of_the_time_are_found_and_no_others(house: House) -> None:
     assert found.until - found.since == 3_600_000
     assert {each.point: each.count for each in history(house, "gas", 6).points} == {"lel": 4, "valve": 4}
     assert history(house, "never-heard").points == ()
+
+
+def rows(house: House, device: str, hours: int) -> list[tuple[str, float, int]]:
+    house.stop()
+    house.start()
+    settings = house.settings
+    info = DeviceInfo(device, {}, "gas", 60, units={"lel": "%LEL"})
+
+    async def read() -> list[tuple[str, float, int]]:
+        found = read_rows(settings.journal, info, hours, settings.timezone, SystemClock())
+        return [(point, row.mean, row.readings) async for point, each in found for row in each]
+
+    return asyncio.run(read())
+
+
+def test_each_reading_is_a_row(house: House) -> None:
+    for ago, value in ((4000, 99.0), (3000, 1.5), (2900, 4.5)):
+        house.says("gas", ago=ago, lel=value, valve=True)
+    assert rows(house, "gas", 1) == [("lel", 1.5, 1), ("lel", 4.5, 1), ("valve", 1.0, 1), ("valve", 1.0, 1)]
 
 
 def test_a_reading_that_failed_breaks_the_curve(house: House) -> None:

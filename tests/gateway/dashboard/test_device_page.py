@@ -18,6 +18,7 @@ from gateway.model import ReadFailed, Role
 from gateway.web.passwords import hash_password
 from gateway.web.people import Person, people_file, write_people
 from gateway.web.settings import DeviceInfo
+from gateway.web.spreadsheet import BOM
 from tests.gateway.browser import Page, fill
 from tests.gateway.dashboard_fixtures import NASTY, House, Served
 
@@ -92,6 +93,26 @@ def test_a_device_that_cannot_be_read_says_why(served: Served, device: str, text
     )
     assert status == 200
     assert text in page
+
+
+def test_its_history_is_given_as_csv(house: ReadableHouse, served: Served) -> None:
+    house.says("gas", ago=20, lel=2.5)
+    house.says("gas", ago=10, lel=7.5)
+    house.stop()
+    house.start()
+    status, headers, text = served.ask(
+        "GET", "/device.csv?name=gas&point=lel", cookie=served.cookie(), accept_language="zh"
+    )
+    assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''gas-1h.csv"
+    heads, *lines = text.removeprefix(BOM).splitlines()
+    assert heads == "测点,从,到,单位,最低,平均,最高,读数"
+    assert [line.split(",")[0] for line in lines] == ["燃气浓度"] * len(lines)
+    values = [line.split(",", 3)[3] for line in lines]
+    assert "%LEL,7.5,7.5,7.5,1" in values
+    assert values.count("%LEL,2.5,2.5,2.5,1") == len(values) - 1
+    assert served.ask("GET", "/device.csv?name=no-such", cookie=served.cookie())[0] == 404
+    assert served.ask("GET", "/device.csv?name=gas")[0] == 401
 
 
 @pytest.mark.parametrize("name", ["", "no-such", NASTY, "x" * 9999])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.web.spreadsheet import ReportTable, Share
 from gateway.web.workbook import write_workbook
+from gateway.web.workbook_process import workbook_process
 
 NASTY = '=HYPERLINK("http://evil.example","x")'
 
@@ -60,3 +62,44 @@ def test_a_time_is_a_time(tmp_path: Path) -> None:
     cell = openpyxl.load_workbook(tmp_path / "book.xlsx")["报警"]["A2"]
     assert cell.value == at
     assert cell.number_format == "yyyy-mm-dd hh:mm:ss"
+
+
+def test_a_process_of_its_own_writes_the_same(tmp_path: Path) -> None:
+    tables = [table("days", "逐日", 700), table("lost", "空", 0), table("attendance", "到场", 3)]
+
+    async def write() -> None:
+        async with workbook_process(tmp_path / "sent.xlsx", "-2026年3月") as process:
+            for each in tables:
+                await process.begin_table(each.key, each.title, each.heads)
+                await process.add_rows(each.rows)
+
+    asyncio.run(write())
+    write_workbook(tmp_path / "own.xlsx", tables, "-2026年3月")
+    sent, own = (openpyxl.load_workbook(tmp_path / f"{name}.xlsx") for name in ("sent", "own"))
+    assert sent.properties.title == "-2026年3月"
+    assert sent.sheetnames == own.sheetnames == ["逐日", "空", "到场"]
+    for name in own.sheetnames:
+        cells = [
+            [[(cell.value, cell.number_format) for cell in row] for row in book[name]]
+            for book in (sent, own)
+        ]
+        assert cells[0] == cells[1]
+
+
+def test_a_process_that_cannot_write_says_so(tmp_path: Path) -> None:
+    async def write() -> None:
+        async with workbook_process(tmp_path / "no-such-folder" / "book.xlsx", "x") as process:
+            await process.begin_table("days", "逐日", ["日期"])
+
+    with pytest.raises(OSError, match="exit 1"):
+        asyncio.run(write())
+
+
+def test_a_table_that_cannot_be_read_leaves_no_process_behind(tmp_path: Path) -> None:
+    async def write() -> None:
+        async with workbook_process(tmp_path / "book.xlsx", "x"):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        asyncio.run(write())
+    assert not (tmp_path / "book.xlsx").exists()

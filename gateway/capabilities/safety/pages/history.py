@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.journal import JournalFailed
 from gateway.model import Hazard, Lane, Role, Sentence, sentence
 from gateway.web.part import PageContext, PartHandlers
-from gateway.web.requests import request_language
-from gateway.web.spreadsheet import BOM, XLSX_TYPE, Cell, ReportTable, as_csv
+from gateway.web.requests import request_language, workbook_response
+from gateway.web.spreadsheet import BOM, Cell, as_csv
+from gateway.web.workbook_process import WorkbookProcess
 from gateway.words import translate
 
 from ..history.names import HistoryNames
@@ -46,7 +44,7 @@ T = TypeVar("T")
 ROWS_PER_PAGE = 100
 ROWS_PER_PIECE = 500
 MAX_WORKBOOK_ROWS = 20_000
-"""A workbook is built in memory; CSV has no limit."""
+"""CSV has no limit."""
 DRILLS = "drill"
 Alarms = AsyncGenerator[AlarmEpisode, None]
 Events = AsyncGenerator[HistoryRecord, None]
@@ -228,37 +226,34 @@ class HistoryHandlers(PartHandlers):
     ) -> Response:
         if query.problems:
             return refused(request, query.problems[0])
-        rows: list[list[Cell]] = []
-        try:
+        title = names.text(subject.name)
+
+        async def fill(process: WorkbookProcess) -> None:
+            await process.begin_table(subject.name, title, _heads(subject, names))
+            rows: list[list[Cell]] = []
+            count = 0
             async with (
                 self._lock,
                 History.open(self._context.settings.journal) as history,
                 aclosing(subject.entries(history, query, names.zone)) as found,
             ):
                 async for entry in found:
-                    if len(rows) == MAX_WORKBOOK_ROWS:
+                    if count == MAX_WORKBOOK_ROWS:
                         rows.append([names.text("workbook-cut", most=MAX_WORKBOOK_ROWS)])
                         break
+                    count += 1
                     rows.append(subject.cells(entry, names))
+                    if len(rows) == ROWS_PER_PIECE:
+                        await process.add_rows(rows)
+                        rows.clear()
                 if history.scanned_until is not None:
                     rows.append([names.text("stopped", time=names.time(history.scanned_until))])
+            await process.add_rows(rows)
+
+        try:
+            return await workbook_response(_file_name(subject, query), title, fill)
         except JournalFailed as failure:
             return refused(request, unreadable(failure), 503)
-        title = names.text(subject.name)
-        table = ReportTable(subject.name, title, list(_heads(subject, names)), rows)
-        return await workbook_response([table], title, _file_name(subject, query))
-
-
-async def workbook_response(tables: list[ReportTable], title: str, name: str) -> Response:
-    """A workbook to download."""
-    from gateway.web.workbook import write_workbook  # noqa: PLC0415
-
-    folder = tempfile.TemporaryDirectory(prefix="linli-")
-    file = Path(folder.name) / "book.xlsx"
-    await asyncio.to_thread(write_workbook, file, tables, title)
-    return FileResponse(
-        file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=BackgroundTask(folder.cleanup)
-    )
 
 
 def unreadable(failure: JournalFailed) -> Sentence:

@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     PlainTextResponse,
     Response,
@@ -44,9 +40,10 @@ from gateway.capabilities.visitors.statistics.results import (
 from gateway.model import ConfigError
 from gateway.web.charts import svg_text
 from gateway.web.part import PageContext, PartHandlers
-from gateway.web.requests import request_language
+from gateway.web.requests import request_language, workbook_response
 from gateway.web.settings import title_in
-from gateway.web.spreadsheet import XLSX_TYPE, ReportTable, as_csv
+from gateway.web.spreadsheet import ReportTable, as_csv
+from gateway.web.workbook_process import WorkbookProcess
 from gateway.words import translate
 
 from .settings import VisitorsSettings
@@ -110,16 +107,18 @@ class StatisticsHandlers(PartHandlers):
         )
 
     async def _workbook(self, request: Request) -> Response:
-        folder = tempfile.TemporaryDirectory(prefix="linli-")
         lang = request_language(request)
         try:
-            name, file = await self._answers.workbook(request.query_params, lang, Path(folder.name))
+            name, title, tables = await self._answers.workbook(request.query_params, lang)
         except StatisticsFailed as failure:
-            folder.cleanup()
             return _unavailable(request, failure)
-        return FileResponse(
-            file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=BackgroundTask(folder.cleanup)
-        )
+
+        async def fill(process: WorkbookProcess) -> None:
+            for table in tables:
+                await process.begin_table(table.key, table.title, table.heads)
+                await process.add_rows(table.rows)
+
+        return await workbook_response(name, title, fill)
 
     async def _report(self, request: Request) -> Response:
         try:
@@ -193,17 +192,12 @@ class StatisticsAnswers:
 
         return await self._analyse_and_show(query, lang, show)
 
-    async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
-        """The name of a file, and its temporary path. Raises `StatisticsFailed`."""
+    async def workbook(self, query: Query, lang: str) -> tuple[str, str, list[ReportTable]]:
+        """The name of a file, the title, and the tables. Raises `StatisticsFailed`."""
 
-        def show(question: StatisticsQuery) -> tuple[str, Path]:
-            from gateway.web.workbook import write_workbook  # noqa: PLC0415
-
+        def show(question: StatisticsQuery) -> tuple[str, str, list[ReportTable]]:
             tables = workbook_tables(question.analyst, question.analysis, question.formatter)
-            write_workbook(
-                folder / "book.xlsx", tables, question.formatter.period_title(question.analysis.period)
-            )
-            return question.name, folder / "book.xlsx"
+            return question.name, question.formatter.period_title(question.analysis.period), tables
 
         return await self._analyse_and_show(query, lang, show)
 
