@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -126,14 +127,10 @@ async def workbook_response(
     name: str, title: str, fill: Callable[[WorkbookProcess], Awaitable[None]]
 ) -> Response:
     """A workbook to download. `fill` sends its tables. Raises what that raises, and `OSError`."""
-    folder = tempfile.TemporaryDirectory(prefix="linli-")
-    file = Path(folder.name) / "book.xlsx"
-    try:
+    with contextlib.ExitStack() as left_behind:
+        folder = left_behind.enter_context(tempfile.TemporaryDirectory(prefix="linli-"))
+        file = Path(folder) / "book.xlsx"
         async with workbook_process(file, title) as process:
             await fill(process)
-    except BaseException:
-        folder.cleanup()
-        raise
-    return FileResponse(
-        file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=BackgroundTask(folder.cleanup)
-    )
+        sent = BackgroundTask(left_behind.pop_all().close)
+    return FileResponse(file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=sent)
