@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.base.clock import SystemClock
 from gateway.config.options import UplinkOptions
-from gateway.journal import Journal
+from gateway.journal import Journal, StreamFilter
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.uplink import NativeDialect, Uplink
@@ -189,6 +189,17 @@ class Gateway:
             self.journal.deliveries["uplink"].positions[lane] == self.journal.committed_pos[lane]
             for lane in Lane
         )
+
+    async def configure(self, **filters: StreamFilter) -> None:
+        """Several uplinks by name."""
+        await self.journal.configure_readers(filters)
+
+    def start_one(self, name: str, port: int) -> tuple[Uplink, asyncio.Task[None]]:
+        """One of several uplinks."""
+        options = UplinkOptions(url=f"mqtt://127.0.0.1:{port}", commands=("open",))
+        dialect = NativeDialect("centre", self.journal.epoch)
+        uplink = Uplink(name, options, dialect, self.journal, self.clock, self.obey, self.sink)
+        return uplink, asyncio.create_task(uplink.run())
 
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", "commands": ("open",), **options}
