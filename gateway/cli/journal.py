@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from msgspec.structs import asdict
 
 from gateway.base.clock import local_day
 from gateway.config import Site
-from gateway.journal import JournalReader
+from gateway.journal import JournalReader, LedgerRow
 from gateway.model import Lane, Record
 from gateway.terminal.printing import cli_text, lane_text, lost_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument, load_running_site
@@ -65,29 +66,37 @@ def _security_cells(record: Record, zone: ZoneInfo) -> list[str]:
 
 async def _print_journal(site: Site, *, as_json: bool) -> None:
     async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows, epoch, dead = (
-            await reader.ledger(),
-            await reader.read_meta("epoch"),
-            await reader.dead_letters(),
+        totals = {
+            uplink: _totals(await reader.ledger(reader=uplink)) for uplink in await reader.reader_names()
+        }
+        epoch, dead = await reader.read_meta("epoch"), await reader.dead_letters()
+    names = ("stored", "delivered", "pending")
+    if as_json:
+        streams = [
+            {"uplink": uplink, "lane": lane, "device": device, **dict(zip(names, counts, strict=True))}
+            for uplink, own in totals.items()
+            for (lane, device), counts in own.items()
+        ]
+        letters = [{**asdict(letter), "lane": letter.lane.name.lower()} for letter in dead]
+        print(json.dumps({"epoch": epoch, "streams": streams, "dead": letters}, indent=2))
+        return
+    for uplink, own in totals.items():
+        if len(totals) > 1:
+            print(cli_text("uplink", uplink=uplink))
+        print_table(
+            [cli_text(name) for name in ("lane", "device", *names)],
+            [(lane_text(lane), device, *counts) for (lane, device), counts in own.items()],
         )
+    print(cli_text("epoch", epoch=epoch))
+    for letter in dead:
+        print(cli_text("dead", device=letter.device, seq=letter.seq, reason=lost_text(letter.reason)))
+
+
+def _totals(rows: Iterable[LedgerRow]) -> dict[tuple[str, str], list[int]]:
+    """Over all days, by lane and device."""
     totals: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         total = totals.setdefault((row.lane.name.lower(), row.device), [0, 0, 0])
         for i, count in enumerate((row.measured, row.delivered, row.pending)):
             total[i] += count
-    names = ("stored", "delivered", "pending")
-    if as_json:
-        streams = [
-            {"lane": lane, "device": device, **dict(zip(names, total, strict=True))}
-            for (lane, device), total in totals.items()
-        ]
-        letters = [{**asdict(letter), "lane": letter.lane.name.lower()} for letter in dead]
-        print(json.dumps({"epoch": epoch, "streams": streams, "dead": letters}, indent=2))
-        return
-    print_table(
-        [cli_text(name) for name in ("lane", "device", *names)],
-        [(lane_text(lane), device, *total) for (lane, device), total in totals.items()],
-    )
-    print(cli_text("epoch", epoch=epoch))
-    for letter in dead:
-        print(cli_text("dead", device=letter.device, seq=letter.seq, reason=lost_text(letter.reason)))
+    return totals

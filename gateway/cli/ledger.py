@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
 from gateway.base.clock import local_day
 from gateway.config import Site
-from gateway.journal import JournalReader
+from gateway.journal import JournalReader, LedgerRow
 from gateway.terminal.printing import cli_text, lane_text, lost_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 
@@ -23,15 +24,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    asyncio.run(_print_ledger(load_running_site(options), options.day, as_json=options.json))
+    asyncio.run(_print_ledgers(load_running_site(options), options.day, as_json=options.json))
 
 
-async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
+async def _print_ledgers(site: Site, day: str | None, *, as_json: bool) -> None:
     async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows = [row for row in await reader.ledger() if day in (None, row.day)]
+        ledgers = {
+            uplink: [row for row in await reader.ledger(reader=uplink) if day in (None, row.day)]
+            for uplink in await reader.reader_names()
+        }
     if as_json:
-        print(json.dumps([{**asdict(row), "lane": row.lane.name.lower()} for row in rows], indent=2))
+        entries = [
+            {**asdict(row), "lane": row.lane.name.lower(), "uplink": uplink}
+            for uplink, rows in ledgers.items()
+            for row in rows
+        ]
+        print(json.dumps(entries, indent=2))
         return
+    for uplink, rows in ledgers.items():
+        if len(ledgers) > 1:
+            print(cli_text("uplink", uplink=uplink))
+        _print_rows(rows)
+
+
+def _print_rows(rows: Sequence[LedgerRow]) -> None:
     heads = ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps")
     print_table(
         [cli_text(head) for head in heads],

@@ -173,6 +173,10 @@ class JournalReader:
         )
         return rows[0][0] if rows else 0
 
+    async def reader_names(self) -> list[str]:
+        """Those that are configured."""
+        return [row.name for row in await self.reader_rows() if not row.left]
+
     async def reader_rows(self) -> list[ReaderRow]:
         """Every reader."""
         return [ReaderRow(*row) for row in await self._database.rows("SELECT * FROM reader")]

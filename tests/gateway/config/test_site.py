@@ -203,6 +203,42 @@ url = "mqtt://broker:1883"
 """
 
 
+UPLINKS = """
+[uplink.community]
+url = "mqtt://a:1883"
+
+[uplink.fire]
+title = { zh = "消防平台", en = "Fire service" }
+url = "mqtt://b:1883"
+"""
+
+
+def test_several_platforms(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(SMALL + UPLINKS + 'lanes = ["alarm"]\n')
+    site = load_site(file)
+    assert [*site.uplinks] == ["community", "fire"]
+    assert site.uplinks["fire"].lanes == ("alarm",)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "where"),
+    [
+        ('lanes = ["alarms"]\n', "value-choice", "uplink.fire.lanes.1"),
+        ('kinds = ["smoke-detector"]\n', "uplink-kinds", "uplink.fire.kinds"),
+        ('devices = ["nobody-*"]\n', "uplink-devices", "uplink.fire.devices"),
+        ('commands = ["fly"]\n', "action-nobody", "uplink.fire.commands"),
+        ('[uplink]\nurl = "mqtt://c:1883"\n', "uplink-unnamed", "uplink.community"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_platforms(
+    tmp_path: Path, text: str, key: str, where: str
+) -> None:
+    file = tmp_path / "site.toml"
+    found = mistakes(file, SMALL + UPLINKS + text)
+    assert (key, where) in [(each.key, each.where) for each in found]
+
+
 def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "site.toml"
     file.write_text(SMALL + BROKERS.format(uplink="a"))
