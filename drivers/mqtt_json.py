@@ -154,7 +154,8 @@ def split(points: Mapping[str, JsonPoint], raw: Any) -> list[Any]:
     """The readings in a message. Raises `ReadFailed`."""
     topic, content = _topic_and_content(raw)
     here = {name: point for name, point in points.items() if point.topic == topic}
-    if isinstance(raw, PressEnd) or not any("[]" in point.path for point in here.values()):
+    is_several = isinstance(content, list) or any("[]" in point.path for point in here.values())
+    if isinstance(raw, PressEnd) or not is_several:
         return [raw]
     parts = split_message(here, content, lambda _, part: decode(here, _message(topic, part)))
     return [_message(topic, part) for part in parts]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import FailureKind, ReadFailed, Sentence, duration
+from gateway.model import FailureKind, ReadFailed, Sentence, duration, sentence
 from gateway.services.presence import DeviceState
 
 from .tally import PollTally
@@ -48,6 +48,8 @@ class DeviceSnapshot(msgspec.Struct, frozen=True):
     """The last of the failures since then."""
     longest_silence_s: float = 0.0
     """Seconds until a device that reports by itself is overdue."""
+    unusable: dict[str, str] = {}
+    """The points without a usable value, although the device reports, and the reasons."""
 
     @property
     def state(self) -> DeviceState:
@@ -92,7 +94,9 @@ def diagnose(
     for device in devices:
         if device.is_offline and device.failure:
             found.append(_diagnose_outage(device, device.failure))
-        elif device in polled:
+            continue
+        found += _diagnose_points(device)
+        if device in polled:
             found += _diagnose_device(device, used, timeout_s)
     waiting = [
         device for device in devices if device.state is DeviceState.NOT_HEARD and not _is_mute(device)
@@ -140,6 +144,14 @@ def _diagnose_outage(device: DeviceSnapshot, failure: ReadFailed) -> Diagnosis:
     if failure.kind in REFUSAL_KINDS:
         return Diagnosis("device-refuses", device.name, facts)
     return Diagnosis("device-failing", device.name, {"reason": failure.as_sentence()})
+
+
+def _diagnose_points(device: DeviceSnapshot) -> Iterable[Diagnosis]:
+    """Which of its values cannot be used, for each reason."""
+    for reason in dict.fromkeys(device.unusable.values()):
+        points = [name for name, why in device.unusable.items() if why == reason]
+        facts = {"device": device.name, "points": ", ".join(points), "reason": sentence(f"bad.{reason}")}
+        yield Diagnosis("points-unusable", device.name, facts)
 
 
 def utilisation(devices: Iterable[DeviceSnapshot]) -> float:

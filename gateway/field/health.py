@@ -21,6 +21,7 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Sample,
+    sentence,
 )
 from gateway.wire.codec import convert_values
 
@@ -61,14 +62,17 @@ class DeviceHealth:
         self.failures_in_a_row = 0
         self.last_failure: ReadFailed | None = None
         """Of the failures in a row."""
-        self.last_message: tuple[Raw, Sample] | None = None
-        """Of a device that reports by itself: its last message with values, for `linli read`."""
+        self.last_message: tuple[Raw, Sample, float] | None = None
+        """Of a device that reports by itself: its last message that said something of its values, for
+        `linli read`, and when it came, in monotonic seconds."""
         self.heard_at: float | None = None
         """When its last sample came, in monotonic seconds; None: nothing has come from it yet."""
         self.is_offline = False
         """Whether its outage has been reported."""
         self.is_valueless = False
         """Whether it has been reported that it sends messages, but none of its values."""
+        self._unusable: dict[str, tuple[str, float]] = {}
+        """By point whose newest value could not be used, the reason, and since when."""
         self._alarming: frozenset[str] = frozenset()
 
     def new_alarms(self, sample: Sample) -> frozenset[str]:
@@ -88,11 +92,40 @@ class DeviceHealth:
         self.failures_in_a_row = 0
         self.last_failure = None
         self.heard_at = now
+        self._record_unusable(sample, now)
         self._alarming = self.alarming_points(sample)
         self.is_valueless = self.is_valueless and not sample.values
         if self.is_offline:
             self.is_offline = False
             log_event(logging.INFO, "device-online", device=self.device.name)
+
+    def _record_unusable(self, sample: Sample, now: float) -> None:
+        for name in sample.values:
+            self._unusable.pop(name, None)
+        for name, why in sample.bad.items():
+            point = self.device.points[name]
+            if why == "missing" and point.optional:
+                continue
+            before, since = self._unusable.get(name, ("", now))
+            if not before and why != "missing" and point.alarm:
+                log_event(
+                    logging.WARNING,
+                    "point-unusable",
+                    device=self.device.name,
+                    point=name,
+                    reason=sentence(f"bad.{why}"),
+                )
+            self._unusable[name] = why, since
+
+    def unusable_points(self, now: float) -> dict[str, str]:
+        """The points that have no usable value although the device reports, with the reasons. One that is
+        only missing may be in the next message."""
+        limit_s = silence_limit_s(self.device)
+        return {
+            name: why
+            for name, (why, since) in self._unusable.items()
+            if why != "missing" or now - since > limit_s
+        }
 
 
 class LineHealth:
@@ -210,6 +243,7 @@ class LineHealth:
                 silent_s=None if health.heard_at is None else now - health.heard_at,
                 failure=health.last_failure,
                 longest_silence_s=silence_limit_s(health.device),
+                unusable=health.unusable_points(now),
             )
             for name, health in self.devices.items()
         ]

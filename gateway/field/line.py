@@ -86,11 +86,10 @@ class Line:
         is none, or the device is polled. Raises `GatewayError`."""
         health = self.health.devices[name]
         is_pushed = isinstance(self._require_open_line(), PushedLine)
-        if not is_pushed or health.last_message is None or health.heard_at is None:
+        if not is_pushed or health.last_message is None:
             return None
-        raw, sample = health.last_message
-        age_s = self._clock.mono() - health.heard_at
-        return LiveReading(self.spec.driver.format_raw(raw), sample, age_s)
+        raw, sample, arrived = health.last_message
+        return LiveReading(self.spec.driver.format_raw(raw), sample, self._clock.mono() - arrived)
 
     def longest_wait_s(self, name: str) -> float:
         """Seconds that `read` may take: a device that reports by itself cannot be asked."""

@@ -86,7 +86,8 @@ class PushedLine:
         self._last_message[name] = now
         if sample.values:
             self._last_values[name] = now
-            health.last_message = raw, sample
+        if sample.values or any(why != "missing" for why in sample.bad.values()):
+            health.last_message = raw, sample, now
         await self._health.accept_message(health, sample)
         for reported in self._confirmations.get(name, ()):
             reported.update(sample.values)

@@ -14,6 +14,9 @@ NON_NUMERIC_TYPES = (bool, str)
 """Types of values that are not quantities."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """What the journal can store (MessagePack, int 64 and uint 64). JSON may contain anything."""
+BOOLEANS = {"true": True, "false": False, "on": True, "off": False, "1": True, "0": False}
+"""What firmware writes for the booleans of JSON. Any other word says nothing: "yes" from a smoke detector
+must not count as no smoke."""
 MAX_TEXT_CHARACTERS = 256
 """Of a value that is a text. A device may send any amount of it, in every message."""
 
@@ -103,7 +106,6 @@ def convert_values(
 
 
 def _has_right_type(point: Point, value: Value) -> bool:
-    """Whether the type is right: "yes" from a smoke detector must not count as no smoke."""
     alarm = point.alarm
     level = alarm is not None and (alarm.above is not None or alarm.below is not None)
     thresholded = point.true_above is not None or point.true_below is not None
@@ -123,15 +125,48 @@ def _scaled_value(point: Point, value: Value) -> Value | None:
         value = value if number is None else number
     if isinstance(value, float) and not math.isfinite(value):
         return value  # Not equal to anything, which must not mean "no alarm".
-    if point.bit is not None:
-        return bool(value >> point.bit & 1) if isinstance(value, int) else None
-    if point.equals is not None:
-        return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
+    if point.bit is not None or point.equals is not None or _is_alarm_state(point):
+        return _tested_value(point, value)
     plain = point.scale == 1 and point.offset == 0 and point.decimals is None
     if plain or isinstance(value, NON_NUMERIC_TYPES):
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
+
+
+def _tested_value(point: Point, value: Value) -> bool | None:
+    """Whether the value passes the test of a point that has one; None if it says nothing about that."""
+    if point.bit is not None:
+        return bool(value >> point.bit & 1) if isinstance(value, int) else None
+    if point.equals is None:
+        return _boolean(value)
+    if isinstance(point.equals, bool):
+        state = _boolean(value)
+        return None if state is None else state == point.equals
+    choices = point.equals if isinstance(point.equals, tuple) else (point.equals,)
+    return any(_is_same(value, choice) for choice in choices)
+
+
+def _is_alarm_state(point: Point) -> bool:
+    """Whether the value itself says that there is an alarm."""
+    tests = (
+        point.true_above,
+        point.true_below,
+        point.alarm and point.alarm.above,
+        point.alarm and point.alarm.below,
+    )
+    return point.alarm is not None and all(test is None for test in tests)
+
+
+def _boolean(value: Value) -> bool | None:
+    """The boolean that a value is; None for any other."""
+    return BOOLEANS.get(f"{value:g}" if isinstance(value, float) else str(value).strip().casefold())
+
+
+def _is_same(value: Value, choice: Value) -> bool:
+    if isinstance(value, str) and isinstance(choice, str):
+        return value.strip().casefold() == choice.casefold()
+    return value == choice
 
 
 def _without_unit(text: str, unit: str) -> str:

@@ -169,6 +169,13 @@ async def readings(listener: Listener, count: int) -> list[tuple[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("message", [b'[{"t": 2}, {"t": 3}]', b'{"t": 2}\n{"t": 3}\n'])
+async def test_each_of_several_messages_in_one_is_a_reading(broker: Broker, message: bytes) -> None:
+    async with both(broker, thermometer("a", "z/a")) as (listener, sender):
+        await sender.publish("z/a", message)
+        assert await readings(listener, 2) == [("a", {"t": 2}), ("a", {"t": 3})]
+
+
 @pytest.mark.parametrize("padding", [0, MAX_QUICK_BYTES])
 async def test_each_record_that_a_device_kept_is_a_reading(broker: Broker, padding: int) -> None:
     device = msgspec.structs.replace(

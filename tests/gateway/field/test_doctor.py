@@ -65,6 +65,10 @@ CASES: dict[str, tuple[tuple[DeviceSnapshot, ...], list[tuple[str, str]]]] = {
         (WELL, DeviceSnapshot("a", False, PollTally(), 2.0, pushes=True)),
         [("unheard", "")],
     ),
+    "sends what nobody knows": (
+        (WELL, a_device(unusable={"smoke": "wrong-type", "gas": "missing", "heat": "wrong-type"})),
+        [("points-unusable", "a"), ("points-unusable", "a")],
+    ),
     "too early to tell": ((DeviceSnapshot("a", False, PollTally(polls=2), 2.0),), [("unheard", "")]),
 }
 

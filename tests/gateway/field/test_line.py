@@ -646,6 +646,40 @@ async def test_the_last_message_of_a_device_that_pushes_is_there_at_once_with_it
         assert (last.sample.values, last.raw) == ({"x": 3, "y": 2}, "{'x': 3, 'y': 2}")
         assert last.duration_s == pytest.approx(7, abs=0.1)
         assert rig.line.last_reading("b") is None
+        # A sign of life makes its values no newer.
+        rig.pushing.put_nowait(("a", {}))
+        await rig.clock.advance(2)
+        last = rig.line.last_reading("a")
+        assert last
+        assert last.sample.values == {"x": 3, "y": 2}
+        assert last.duration_s == pytest.approx(9, abs=0.1)
+        # What cannot be used is what it says now.
+        rig.pushing.put_nowait(("a", {"x": "ERR"}))
+        await rig.clock.advance(1)
+        last = rig.line.last_reading("a")
+        assert last
+        assert (last.sample.values, last.sample.bad["x"]) == ({}, "wrong-type")
+        assert last.duration_s == pytest.approx(1, abs=0.1)
+
+
+async def test_a_device_whose_alarm_cannot_be_read_is_not_called_well(told: Any) -> None:
+    rig = Rig(a_device("a", every=10, alarm=HOT))
+    rig.pushing = asyncio.Queue()
+
+    def findings() -> list[tuple[str, Any]]:
+        return [(each["key"], each["facts"].get("points")) for each in rig.line.report()["findings"]]
+
+    async with rig.running():
+        for x in ("ERR", "ERR", 1, -1):
+            rig.pushing.put_nowait(("a", {"x": x, "y": 2}))
+            await rig.clock.advance(1)
+            assert findings() == ([] if x == 1 else [("points-unusable", "x")])
+        # The next message of a device that sends parts may have what this one lacks.
+        for _ in range(5):
+            rig.pushing.put_nowait(("a", {"x": 1}))
+            await rig.clock.advance(8)
+            assert findings() == ([] if rig.clock.mono() < 33 else [("points-unusable", "y")])
+    assert told() == ["bus-up", "point-unusable", "point-unusable"]
 
 
 async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
