@@ -106,7 +106,7 @@ class SerialFramer(ReplyFramer):
         self._echo = b""
         """What a two-wire adapter that hears itself returns before the reply."""
         self.on_stray: Callable[[], None] = lambda: None
-        """Called when bytes arrive outside of a request, or behind its reply."""
+        """Called when a reply arrives outside of a request, or besides its reply."""
 
     def _expect_reply(self, frame: bytes) -> None:
         self._expect_body(frame)
@@ -117,10 +117,11 @@ class SerialFramer(ReplyFramer):
         """The reply, wherever it begins: there may be noise before it."""
         data = data.removeprefix(self._echo)
         if not self.is_waiting:
-            self.on_stray()
+            if _holds_reply(data):
+                self.on_stray()
             return b""
         reply = next(filter(None, (self._find_frame(data, *body) for body in self._bodies)), b"")
-        if reply and len(data) > len(reply):
+        if reply and _holds_reply(data.replace(reply, b"", 1)):
             self.on_stray()
         return reply
 
@@ -292,6 +293,21 @@ def _may_be_filled_up(frame: bytes, after: bytes) -> bool:
 def payload_bytes(function: int, count: int) -> int:
     """How many bytes of data the reply to a read request has."""
     return -(-count // 8) if function <= 2 else 2 * count
+
+
+def _holds_reply(data: bytes) -> bool:
+    """Whether a reply of any unit is in it. Other bytes are the heartbeat of a converter, or noise."""
+    data = data[-MAX_STREAM_BYTES:]
+    return any(_has_right_checksum(data[at : at + _reply_bytes(data[at:])]) for at in range(len(data) - 4))
+
+
+def _reply_bytes(data: bytes) -> int:
+    """How long the frame that begins here is, if it is a reply; 0 if it is none."""
+    if data[1] in READ_FUNCTIONS.values():
+        return 5 + data[2]
+    if data[1] in WRITE_FUNCTIONS.values():
+        return 8
+    return 5 if data[1] & 0x7F in (*READ_FUNCTIONS.values(), *WRITE_FUNCTIONS.values()) else 0
 
 
 def _has_right_checksum(frame: bytes) -> bool:

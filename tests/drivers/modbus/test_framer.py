@@ -217,13 +217,25 @@ def test_a_reply_is_found_behind_noise(before: bytes) -> None:
     framer = Serial()
     framer.ask()
     assert hear(framer, before + GOOD[:3], GOOD[3:]) == [b"", GOOD]
-    assert framer.strays == 1, "what is before it comes from nobody who was asked"
+    assert framer.strays == 0
 
 
 def test_a_reply_is_found_behind_a_byte_that_could_be_its_first() -> None:
     framer, reply = Serial(), summed(b"\1\1\1\0")
     framer.ask(1, unit=1)
     assert hear(framer, b"\1" + reply) == [reply]
+
+
+@pytest.mark.parametrize(
+    "stray", [GOOD, rtu(9, 4, 1, 2), summed(b"\x07\x83\x02"), summed(b"\x07\x06\0\1\0\2")]
+)
+def test_a_whole_reply_outside_of_a_request_is_stray(stray: bytes) -> None:
+    framer = Serial()
+    assert hear(framer, b"HB\r\n", stray[:4], stray[4:] + b"\0") == [b""] * 3
+    assert framer.strays == 1
+    framer.ask(function=3)
+    assert hear(framer, stray + b"\0" + rtu(7, 3, 5)) == [GOOD if stray == GOOD else rtu(7, 3, 5)]
+    assert framer.strays == 2
 
 
 def test_what_comes_behind_a_reply_or_without_a_request_is_stray() -> None:
@@ -234,10 +246,13 @@ def test_what_comes_behind_a_reply_or_without_a_request_is_stray() -> None:
     assert hear(framer, GOOD) == [GOOD]
     assert framer.strays == 1
     assert hear(framer, b"\0") == [b""]
-    assert framer.strays == 2
+    assert framer.strays == 1
     framer.ask()
     assert hear(framer, GOOD + b"\0") == [GOOD]
-    assert framer.strays == 3
+    assert framer.strays == 1
+    framer.ask()
+    assert hear(framer, GOOD + GOOD) == [GOOD]
+    assert framer.strays == 2
 
 
 def test_an_echo_is_no_reply_and_not_stray() -> None:

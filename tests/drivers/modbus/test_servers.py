@@ -129,6 +129,25 @@ async def test_a_reply_byte_by_byte(frame: Frame) -> None:
             assert await bus.read(PAIR) == {"holding": {5: 5, 6: 6, 900: 900}}
 
 
+async def test_the_heartbeat_of_a_converter_is_no_late_reply() -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"REG:0001")
+        while True:
+            asked.append(await reader.readexactly(8))
+            writer.write(b"HB\r\n" + registers(asked[-1]))
+            await writer.drain()
+            writer.write(b"HB\r\n")
+
+    device = a_device(x=RegisterPoint(address=5), y=RegisterPoint(address=900))
+    async with patient(talk, "rtu+tcp") as bus:
+        for _ in range(3):
+            assert await bus.read(device) == {"holding": {5: 5, 900: 900}}
+    # To tell late replies apart, more registers would be asked for.
+    assert {request[5] for request in asked} == {1}
+
+
 async def test_a_published_reply_with_number_0() -> None:
     """From a public report: five floating-point numbers of unit 160."""
     reply = bytes.fromhex(
