@@ -344,13 +344,21 @@ class Gateway:
 
     def findings(self) -> list[dict[str, Any]]:
         """What `linli doctor` says of the gateway itself: why the journal cannot be written, why it was
-        replaced, and which jobs fail."""
+        replaced, which records were given up, and which jobs fail."""
         reasons = {"journal-failure": self._disk_trouble(), "journal-damage": self._damage}
         return [
             *(
                 {"key": key, "facts": {"reason": sentence(f"cause.{reason}")}}
                 for key, reason in reasons.items()
                 if reason
+            ),
+            *(
+                {
+                    "key": "records-given-up",
+                    "facts": {"count": count, "uplink": name, "reason": sentence(f"lost.{reason}")},
+                }
+                for name, delivery in self.journal.deliveries.items()
+                for reason, count in delivery.given_up.items()
             ),
             *({"key": "job-failing", "facts": {"job": job}} for job in self._components.failing()),
         ]

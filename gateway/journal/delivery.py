@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.model import Lane, Record
+from gateway.base.log import log_event
+from gateway.model import Lane, Record, sentence
 
 from .pending import Losses, Pending
 from .reader import DayOf, LedgerGap
@@ -31,6 +34,10 @@ class Delivery:
         """The position up to which each lane is done with."""
         self.since = since
         """The first day of its ledger."""
+        self.given_up: Counter[str] = Counter()
+        """Its dead letters since the start, by reason."""
+        self._logged: set[tuple[str, str, str]] = set()
+        """Device, kind and reason of dead letters that have been logged."""
         self._day_of = day_of
         self._pending = pending
         self._record_gap = record_gap
@@ -54,7 +61,20 @@ class Delivery:
             self._record_gap(day, gap, False)
 
     def dead_letter(self, record: Record, reason: str) -> None:
-        """Move a record that the platform refuses to the dead-letter table."""
+        """Move a record that the platform refuses to the dead-letter table. The first of each kind of a
+        device is logged."""
+        self.given_up[reason] += 1
+        if (logged := (record.device, record.kind, reason)) not in self._logged:
+            self._logged.add(logged)
+            log_event(
+                logging.WARNING,
+                "record-given-up",
+                device=record.device,
+                kind=record.kind,
+                seq=record.seq,
+                uplink=self.name,
+                reason=sentence(f"lost.{reason}"),
+            )
         self._pending().dead_letters.append((record, reason, self.name))
         # A gap record that is itself refused must not cause another one.
         gap = LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead", self.name)

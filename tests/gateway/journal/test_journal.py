@@ -563,17 +563,21 @@ async def test_what_is_lost_in_a_row_is_one_gap(tmp_path: Path) -> None:
         }
 
 
-async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
+async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path, told: Any) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
         record = j.append_sample(sample(clock))
         await window(j, clock)
-        j.deliveries["uplink"].dead_letter(record, "oversize")
+        delivery = j.deliveries["uplink"]
+        delivery.dead_letter(record, "oversize")
+        assert (told(), delivery.given_up) == (["record-given-up"], {"oversize": 1})
         await j.commit()
         assert [(d.device, d.seq, d.reason) for d in await j.reader.dead_letters()] == [
             ("d", 1, "oversize")
         ]
         gaps = [r.body async for r in j.reader.records(EVENT, 0)]
         assert gaps == [{"lane": "telemetry", "first": 1, "last": 1, "count": 1, "reason": "dead"}]
+        delivery.dead_letter(j.append_sample(sample(clock)), "oversize")
+        assert (told(), delivery.given_up) == (["record-given-up"], {"oversize": 2})
 
 
 async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path: Path) -> None:
