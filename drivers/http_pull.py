@@ -188,6 +188,7 @@ class _ServerLogin(httpx2.Auth):
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         is_fresh = isinstance(self._login, BasicLogin)
+        request.headers.encoding = "latin-1"  # Of names in UTF-8, the bytes as they are.
         for _ in range(MAX_LOGIN_ATTEMPTS):
             header = self._login.authorization(request.method, request.url.raw_path)
             if header:

@@ -160,7 +160,10 @@ async def test_basic_shows_the_password(server: Server, tmp_path: Path) -> None:
 class DigestServer:
     """Lets in who answers its challenge; a nonce is good for `uses` requests."""
 
-    def __init__(self, challenge: str, uses: int = 1000) -> None:
+    def __init__(
+        self, challenge: str, uses: int = 1000, username: str = USER, realm: str = "AXIS_1"
+    ) -> None:
+        self._username, self._realm = username, realm
         self.headers = (f"Digest {challenge}",)
         self._challenge = challenge
         self._uses = uses
@@ -192,7 +195,9 @@ class DigestServer:
 
         if ("opaque=" in self._challenge) != ("opaque" in fields):
             return False
-        secret = digest(USER, "AXIS_1", PASSWORD)
+        if (fields["username"], fields["realm"]) != (self._username, self._realm):
+            return False
+        secret = digest(self._username, self._realm, PASSWORD)
         if algorithm.upper().endswith("-SESS"):
             secret = digest(secret, fields["nonce"], fields["cnonce"])
         what = digest("GET", SUM, *([digest("")] if fields.get("qop") == "auth-int" else []))
@@ -238,6 +243,16 @@ async def test_the_server_lets_a_foreign_client_in(server: Server, challenge: st
     command = ("curl", "-sS", "-m", "10", "--digest", "-u", f"{USER}:{PASSWORD}", server.url + SUM)
     curl = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert (await curl.communicate())[0] == JSON
+
+
+@pytest.mark.parametrize(("username", "realm"), [("张三", "AXIS_1"), (USER, "大厅摄像机")])
+async def test_names_in_a_login_are_in_utf_8(
+    server: Server, tmp_path: Path, username: str, realm: str
+) -> None:
+    challenge = f'realm="{realm}", NONCE, qop="auth"'
+    server.says = DigestServer(challenge, username=username, realm=realm).says
+    async with bus(server.url, username=username, password_file=password(tmp_path)) as opened:
+        assert await opened.read(camera()) == {SUM: json.loads(JSON)}
 
 
 async def test_a_stale_nonce_is_replaced(server: Server, tmp_path: Path) -> None:
