@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from gateway.model.sentence import Sentence, cause_of, sentence
@@ -35,9 +36,12 @@ class GatewayError(Exception):
 
 
 def as_fact(value: object) -> object:
-    """A value as it may stand in a sentence: not an exception, whose text is in English."""
+    """A value as it may stand in a sentence, which JSON can hold: not a path, and not an exception, whose
+    text is in English."""
     if isinstance(value, GatewayError):
         return value.as_sentence()
+    if isinstance(value, PurePath):
+        return str(value)
     return cause_of(value) if isinstance(value, BaseException) else value
 
 

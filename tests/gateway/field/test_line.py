@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -660,6 +662,16 @@ async def test_the_last_message_of_a_device_that_pushes_is_there_at_once_with_it
         assert last
         assert (last.sample.values, last.sample.bad["x"]) == ({}, "wrong-type")
         assert last.duration_s == pytest.approx(1, abs=0.1)
+
+
+async def test_why_a_line_is_down_can_cross_the_control_socket() -> None:
+    rig = Rig(a_device("a"))
+    file = Path("/etc/linli/ca.pem")
+    rig.bus.away = LinkDown("secret-missing", file=file, reason=ReadFailed("silent", folder=file.parent))
+    async with rig.running():
+        await rig.clock.advance(1)
+        report = json.loads(msgspec.json.encode(rig.line.report()))
+        assert report["devices"][0]["reason"]["facts"]["file"] == str(file)
 
 
 async def test_a_device_whose_alarm_cannot_be_read_is_not_called_well(told: Any) -> None:
