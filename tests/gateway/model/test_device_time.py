@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,9 @@ NOON = datetime(2026, 12, 20, 12, 15, 52, tzinfo=CHINA)
         "2026-12-20T12:15:52 08:00",
         "2026-12-20 12:15:52 PM", "2026-12-20 12:15:52 p.m. +08:00", "2026/12/20 下午12:15:52",
         "2026年12月20日 下午 12时15分52秒", "2026-12-20T04:15:52 AM Z",
+        "Dec 20, 2026 12:15:52 PM", "Dec 20, 2026, 12:15:52 PM", "Sun Dec 20 12:15:52 GMT+08:00 2026",
+        "Sun Dec 20 2026 12:15:52 GMT+0800 (China Standard Time)", "Sunday, 20-Dec-26 04:15:52 GMT",
+        "2026-12-20 12:15:52.0 +0800 CST",
         "/Date(1797740152000)/", "/Date(1797740152000+0800)/",
     ],
 )  # fmt: skip
@@ -43,11 +47,18 @@ def test_a_time_is_read_in_every_form(written: Any) -> None:
         "2026-12-20", "2026-12-20 13:15 PM", "2026-12-20 0:15 AM",
         "2026-13-20 12:15:52", "2026-12-20 25:00:00", "2026-12-20 12:61:00",
         "20/12/2026 12:15:52", "2026-12-20T12:15:52+99:00", "2026-12-20 12:15:52 CST",
-        "0001-01-01 00:00:00", "9999-12-31 24:00:00",
+        "0001-01-01 00:00:00", "9999-12-31 24:00:00", "Sun Dec 20 12:15:52 CST 2026",
+        "Sun, 20 Dec 2026 12:15:52 EST", "Dec 20, 2026 13:15:52 PM", "20 Dec 2026 12:15:52 A",
     ],
 )  # fmt: skip
 def test_what_is_no_time_is_none(written: Any) -> None:
     assert parse_device_time(written, CHINA) is None
+
+
+@pytest.mark.parametrize("written", ["Sun Dec 20 12:15:52 CST 2026", "2026-12-20 12:15:52 CST"])
+def test_the_name_of_a_zone_is_that_of_the_site_or_none(written: str) -> None:
+    assert parse_device_time(written, ZoneInfo("Asia/Shanghai")) == NOON
+    assert parse_device_time(written, ZoneInfo("Europe/Berlin")) is None
 
 
 def test_the_end_of_a_day_and_a_leap_second_are_times() -> None:
