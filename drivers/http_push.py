@@ -287,6 +287,10 @@ class PushListener(Listener):
     def notices(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
         return self._notices
 
+    def tell_invalid(self, address: str) -> None:
+        """Something came from there that is no HTTP."""
+        self._notices.add("push-invalid", address)
+
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """Take the body of a device that has shown its token."""
         device = self._authenticate(request)
@@ -372,7 +376,8 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     url = urlsplit(f"//{options.listen}")
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(serve_http(url.hostname, url.port, listener.answer))
+            server = serve_http(url.hostname, url.port, listener.answer, listener.tell_invalid)
+            await stack.enter_async_context(server)
         except OSError as error:
             raise LinkDown("http-port", listen=options.listen, reason=error) from error
         yield listener

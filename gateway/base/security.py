@@ -47,6 +47,7 @@ SECURITY_EVENTS = (
     "sign-failed",
     "push-token",
     "push-path",
+    "push-invalid",
     "packet-missing",
     "page-foreign",
     "session-refused",

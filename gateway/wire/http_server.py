@@ -26,6 +26,8 @@ MAX_HEADER_LINES = 256
 READ_BYTES = 16 * 1024
 LIMITS = TcpLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_HEADER_BYTES)
 SILENCE_AFTER_BODY_S = 1.0
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection (RFC 8446, 5.1)."""
 MAX_CHUNKS = 4096
 """Of one body with `Transfer-Encoding: chunked`, extensions and trailers included."""
 MAX_DISCARDED_BYTES = 8 * 1024 * 1024
@@ -177,13 +179,20 @@ class _HttpConnection:
         self.address = client.address
         self.trust = client.trust
 
-    async def serve(self, handler: Handler) -> None:
-        """Answer the request, if there is one."""
+    async def serve(self, handler: Handler, tell_invalid: Callable[[str], None]) -> None:
+        """Answer the request, if there is one. `tell_invalid` gets the address of what sent no HTTP."""
         try:
             lines = await self._read_header()
-            if not lines:
-                return
-            request = HttpRequest(lines, self)
+            request = HttpRequest(lines, self) if lines else None
+        except HttpRefused as refused:
+            left = isinstance(refused.__cause__, asyncio.IncompleteReadError)
+            if refused.status == HTTPStatus.BAD_REQUEST and not left:
+                tell_invalid(self.address)
+            await self._respond(HttpResponse(refused.status))
+            return
+        if request is None:
+            return
+        try:
             response = await handler(request)
             await self._respond(response, with_body=request.method != "HEAD")
         except HttpRefused as refused:
@@ -194,8 +203,12 @@ class _HttpConnection:
         lines: list[str] = []
         size = 0
         try:
+            first = await self.reader.readexactly(1)
+            if first == TLS_HANDSHAKE:  # It has no lines, and waits for a reply.
+                raise HttpRefused(400)
             for _ in range(MAX_HEADER_LINES):
-                line = await _read_line(self.reader)
+                line = first if first == b"\n" else first + await _read_line(self.reader)
+                first = b""
                 size += len(line)
                 if size > MAX_HEADER_BYTES:
                     raise HttpRefused(431)
@@ -230,13 +243,18 @@ class _HttpConnection:
 
 
 @asynccontextmanager
-async def serve_http(host: str | None, port: int | None, handler: Handler) -> AsyncIterator[None]:
-    """Answer requests; on the way out all connections are closed. Raises `OSError` if the port cannot be
-    opened."""
+async def serve_http(
+    host: str | None,
+    port: int | None,
+    handler: Handler,
+    tell_invalid: Callable[[str], None] = lambda address: None,
+) -> AsyncIterator[None]:
+    """Answer requests; on the way out all connections are closed. `tell_invalid` gets the address of what
+    sent something that is no HTTP, such as TLS. Raises `OSError` if the port cannot be opened."""
 
     async def handle(client: TcpClient) -> None:
         async with asyncio.timeout(CONNECTION_TIMEOUT_S):
-            await _HttpConnection(client).serve(handler)
+            await _HttpConnection(client).serve(handler, tell_invalid)
 
     async with serve_tcp(host, port, handle, LIMITS):
         yield

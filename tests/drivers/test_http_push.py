@@ -450,18 +450,21 @@ async def test_who_is_refused_is_told_once_for_each_address(
     for _ in range(3):
         assert await site.post("/east", JSON, bearer("wrong")) == 401
         assert await site.post(f"/west/{TOKEN}", JSON) == 404
+        assert await site.ask(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03") == 400
     found = dict(site.listener.notices())
     known = "/east, /hall/own, /cam"
     assert found == {
         "push-token": {"address": "127.0.0.1", "device": "east", "count": 3},
         "push-path": {"address": "127.0.0.1", "path": "/west/…", "known": known, "count": 3},
+        "push-invalid": {"address": "127.0.0.1", "count": 3},
     }
     recorded = {msgspec.structs.replace(event, seconds=0) for event in SECURITY_LOG.take(every=True)}
     assert recorded == {
         SecurityEvent("push-token", "127.0.0.1", "", "east", 3, 0),
         SecurityEvent("push-path", "127.0.0.1", "", "", 3, 0),
+        SecurityEvent("push-invalid", "127.0.0.1", "", "", 3, 0),
     }
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3
     for language in LANGUAGES:
         for key, facts in found.items():
             assert "127.0.0.1" in translate(language, f"doctor.{key}", **facts)

@@ -50,6 +50,32 @@ async def site() -> AsyncIterator[Site]:
         yield site
 
 
+@pytest.mark.parametrize(
+    ("sent", "is_http"),
+    [
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", False),
+        (b"\x16\n\n", False),
+        (b"SSH-2.0-x\r\n\r\n", False),
+        (b"@@\0\0\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost", True),
+        (b"G", True),
+        (b"", True),
+        (b"\r\nGET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 10_000, True),
+    ],
+)
+async def test_what_sends_no_http_is_told(sent: bytes, is_http: bool) -> None:
+    """At once: who begins with TLS waits for a reply."""
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        site = Site(probe.getsockname()[1])
+    async with serve_http("127.0.0.1", site.port, site.answer, told.append):
+        answer = await site.ask(sent, hang_up=is_http)
+    assert told == ([] if is_http else ["127.0.0.1"])
+    assert is_http or b" 400 " in answer
+
+
 def lines(*each: str, end: str = "\r\n") -> bytes:
     return end.join((*each, "", "")).encode("latin-1")
 
