@@ -256,11 +256,7 @@ class JsonListener(Listener):
         publish: PublishAction | None = device.actions.get(action)
         if publish is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
-        own: str = device.address.topic
-        try:
-            topic = _full_topic(publish.topic, own)
-        except IndexError as error:
-            raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
+        topic = _full_topic(publish.topic, device.address.topic)
         await self._connection.publish_command(topic, publish.payload.encode())
         return publish.confirm
 
@@ -323,7 +319,8 @@ def _listed_devices(base: str, payload: bytes) -> Iterator[tuple[str, dict[str, 
 
 def check_device(device: Device, others: tuple[Device, ...], options: BrokerOptions) -> None:
     """Raises `ConfigError` where a topic of the profile refers to a level that the device's topic lacks."""
-    for topic in _topics(device):
+    of_actions = {action.topic for action in device.actions.values()}
+    for topic in sorted(_topics(device) | of_actions):
         try:
             _full_topic(topic, device.address.topic)
         except IndexError as error:

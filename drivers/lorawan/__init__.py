@@ -506,6 +506,7 @@ DRIVER = Driver(
     format_raw=format_raw,
     silence_s=3600,
     action=Downlink,
+    can_send=lambda options: not options.topic,
     scan=Scan(
         candidate_buses=_candidate_buses,
         target_of=lambda options: options.url,

@@ -334,7 +334,7 @@ class _SiteReader(TomlReader):
                 calibrations=keys.calibrate,
                 serial=keys.serial.strip(),
                 every=keys.every or bus.driver.silence_s or DEFAULT_POLL_S,
-                actions=profile.actions,
+                actions=profile.actions if bus.driver.can_send(bus.options) else {},
                 retained=profile.retained,
             )
             try:

@@ -182,5 +182,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     occupies: Callable[[Any], str | None] | None = None
     """Pure: what a bus with these options needs for itself alone: the path of a port, or the host:port that
     it listens on. None: the target of its scan, unless that is shareable."""
+    can_send: Callable[[Any], bool] = lambda options: True
+    """Pure: whether the actions of devices can be sent on a bus with these options."""
     allows_stills: Callable[[Any], bool] | None = None
     """Pure, of camera drivers: whether the options allow still pictures for the installation."""

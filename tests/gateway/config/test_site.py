@@ -356,6 +356,29 @@ def test_no_store_is_the_site_file_itself(tmp_path: Path, table: str) -> None:
     assert [(mistake.key, mistake.line) for mistake in found] == [("file-configuration", 16)]
 
 
+def test_an_output_that_nothing_can_reach_is_a_mistake(tmp_path: Path) -> None:
+    """A siren that will not sound is to be noticed before there is a fire."""
+    text = f"""{SMALL}
+[bus.lora]
+driver = "lorawan"
+url = "mqtt://h"
+topic = "v3/+/devices/+/up"
+[device.gas]
+profile = "gas/milesight-gs101"
+bus = "lora"
+dev_eui = "24E124713C480123"
+[output.a]
+device = "gas"
+on = "close-valve"
+off = "open-valve"
+hazards = ["gas"]
+"""
+    found = mistakes(tmp_path / "site.toml", text)
+    assert {mistake.key for mistake in found} == {"output-action"}
+    (tmp_path / "site.toml").write_text(text.replace('topic = "v3/+/devices/+/up"\n', ""))
+    assert load_site(tmp_path / "site.toml").devices["gas"].actions
+
+
 def test_the_nearest_key_is_proposed_whoever_owns_it(tmp_path: Path) -> None:
     for typed, known in (("evry = 5", "every"), ("unt = 5", "unit"), ("Title = 'x'", "title")):
         found = mistakes(tmp_path / "site.toml", SMALL + typed)
