@@ -87,6 +87,7 @@ class Loaded(Rig):
         super().__init__(
             *(a_device(name, alarm=FIRE) for name in self.safety), *(a_device(name) for name in self.others)
         )
+        self.bus.answers = {name: {"x": False} for name in self.safety}
         self.overload = Overload(self.clock, self._measure)
 
     def stretch(self) -> float:
@@ -145,7 +146,7 @@ async def test_the_doctor_tells_an_overload_in_both_languages() -> None:
     gateway: Any = SimpleNamespace(
         lines={"hall": rig.line},
         jobs=[],
-        uplink=None,
+        uplinks={},
         findings=list,
         engine=SimpleNamespace(rows=lambda _: {}),
         clock=rig.clock,
