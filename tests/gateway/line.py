@@ -27,7 +27,7 @@ from gateway.model import (
 )
 from tests.clock import FakeClock
 
-FIRE = AlarmSpec(hazard=Hazard.FIRE)
+FIRE = AlarmSpec(hazard=Hazard.FIRE, above=100)
 
 
 class Nothing(msgspec.Struct, frozen=True):

@@ -87,7 +87,6 @@ class Loaded(Rig):
         super().__init__(
             *(a_device(name, alarm=FIRE) for name in self.safety), *(a_device(name) for name in self.others)
         )
-        self.bus.answers = {name: {"x": False} for name in self.safety}
         self.overload = Overload(self.clock, self._measure)
 
     def stretch(self) -> float:
