@@ -32,7 +32,7 @@ NAMES = frozenset(
     WORD.findall(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
         HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
-        SIM SVG TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English p50 p99 null
+        SIM SVG Schema TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English p50 p99 null
         iPhone iPad iOS Safari Chrome Firefox"""
     )
 )
@@ -41,7 +41,7 @@ TYPED = frozenset(
     WORD.findall(
         """linli sudo sha256sum gpioinfo bluetooth gpio zh en true false nan inf y ack reset is default
         overhead oblique mon sun people add remove sessions revoke display duty manager installer
-        CAPABILITY sensor"""
+        CAPABILITY sensor try list each hmac jsonschema"""
     )
 )
 """What a person types beside the keys of files and the commands: programs, values, answers."""

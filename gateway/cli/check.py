@@ -1,4 +1,5 @@
-"""`linli check`: checks site files, device models with their examples, and documents of capabilities."""
+"""`linli check`: checks site files, device models and dialects with their examples, and documents of
+capabilities."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from gateway.config import (
     untitled_points,
 )
 from gateway.config.capability import capabilities
+from gateway.config.dialect.file import load_dialect
+from gateway.config.site_file import search_folders
 from gateway.config.toml_text import TomlError, read_text
 from gateway.daemon.calls import check_jobs
 from gateway.dashboard.parts import page_parts
@@ -33,6 +36,7 @@ from gateway.web.certificates import Pair, check_pair, serving_findings
 from gateway.words import preferred_language, translate
 
 from . import EX_CONFIG, commands, load_command
+from .dialect import print_checked
 
 STABLE_NAME_FOLDERS = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
 """Folders with stable names of serial ports and cameras, by device or by USB socket."""
@@ -52,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
             schema = _schema_of(file)
             if schema == "profile":
                 _check_profile(file)
+            elif schema == "dialect":
+                print_checked(load_dialect(file, search_folders(file.parent, "dialects")))
             elif schema in documents:
                 print(documents[schema](file))
             else:
@@ -126,7 +132,7 @@ def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]
 
 
 def _schema_of(file: Path) -> str:
-    """The schema that the file names: `site`, `profile`, or a document of a capability; "" if none."""
+    """The schema that the file names: `site`, `profile`, `dialect`, or that of a document; "" if none."""
     try:
         found = re.search(r"^\s*schema\s*=\s*[\"']linli/(\w+)/", read_text(file), re.MULTILINE)
     except TomlError:

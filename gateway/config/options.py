@@ -139,16 +139,28 @@ class BusSpec(msgspec.Struct, frozen=True):
         return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """`[uplink.identity]`: what the platform calls the gateway, each device, and what all devices of a kind
+    have in common: the keys that the dialect asks for. A secret is in the file `secret_file`."""
+
+    gateway: dict[str, str] = {}
+    kind: dict[str, dict[str, str]] = {}
+    device: dict[str, dict[str, str]] = {}
+
+
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
-    """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, the commands it
-    may give (none unless listed), and how a backlog is sent: at most `rate` points per second (0: as fast
-    as it is acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to one record
-    per device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the devices that
-    match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`; everything
-    unless stated.
+    """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, the dialect
+    that it speaks (`native`, or a file of `config/dialects/`) with the identities that this needs, the
+    commands it may give (none unless listed), and how a backlog is sent: at most `rate` points per second
+    (0: as fast as it is acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to
+    one record per device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the
+    devices that match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`;
+    everything unless stated.
     """
 
     title: str | dict[str, str] = ""
+    dialect: str = "native"
+    identity: Identity = Identity()
     commands: tuple[str, ...] = ()
     rate: float = 0
     thin_after: float = 0

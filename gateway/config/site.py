@@ -12,6 +12,7 @@ import msgspec
 from gateway.model import Device, Replacement
 from gateway.model.hours import WeeklyHours
 
+from .dialect.rules import DialectFile
 from .options import (
     BusSpec,
     Centre,
@@ -41,6 +42,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The text of the site file under `""`, and that of each device model under its name."""
     hours: WeeklyHours | None = None
     """Opening hours."""
+    dialects: dict[str, DialectFile] = {}
+    """The dialect files that its uplinks use, by name."""
     parts: dict[str, Any] = {}
     """What each capability has read, by the capability's name."""
 
@@ -62,8 +65,11 @@ def files_of(value: Any, name: str = "", least: int = 0) -> Iterator[tuple[str, 
         for field in value.__struct_fields__:
             yield from files_of(getattr(value, field), field, getattr(value, "MIN_SECRET_CHARACTERS", 0))
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from files_of(each, name)
+        for key, each in value.items():
+            if isinstance(each, str) and str(key).endswith("_file"):
+                yield str(key), Path(each), least
+            else:
+                yield from files_of(each, name)
     elif isinstance(value, tuple | list):
         for each in value:
             yield from files_of(each, name)

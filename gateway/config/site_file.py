@@ -28,6 +28,9 @@ from .capability import (
     reserved_names,
     service_actions,
 )
+from .dialect.file import dialect_names, find_dialect, load_dialect
+from .dialect.identity import identity_mistakes
+from .dialect.rules import NATIVE, DialectFile, source_name
 from .fields import Table
 from .options import (
     BusSpec,
@@ -171,6 +174,8 @@ class _SiteReader(TomlReader):
                 for name, bus in buses.items()
             }
         devices = self._read_devices(data, buses)
+        read = (self._read_dialect(options, devices, path) for path, options in uplinks.items())
+        dialects = {dialect.name: dialect for dialect in read if dialect}
         # What a device that is configured wrongly can do is not known.
         if has_named_tables(data, "device") and len(devices) == len(table_names(data, "device")):
             self._check_uplinks(uplinks, buses, devices)
@@ -204,8 +209,14 @@ class _SiteReader(TomlReader):
             sources={
                 "": self.text,
                 **{name: profile.text for name, profile in self._profiles.items() if profile},
+                **{
+                    source_name(name): text
+                    for each in dialects.values()
+                    for name, text in each.texts.items()
+                },
                 **draft.sources,
             },
+            dialects=dialects,
             parts=parts,
         )
         for key, path, _ in files_of(site):
@@ -410,6 +421,36 @@ class _SiteReader(TomlReader):
             for kind in options.kinds:
                 if kind not in kinds:
                     self.add_mistake((*path, "kinds"), "uplink-kinds", read=kind, known=", ".join(kinds))
+
+    def _read_dialect(
+        self, options: UplinkOptions, devices: Mapping[str, Device], path: tuple[str, ...]
+    ) -> DialectFile | None:
+        """The dialect file of an uplink; None for the native dialect, or where it is wrong."""
+        if options.dialect == NATIVE:
+            return None
+        folders = search_folders(self._file, "dialects")
+        file = find_dialect(options.dialect, folders, self._saved_sources)
+        if file is None:
+            known = dialect_names(folders)
+            close = difflib.get_close_matches(options.dialect, known, 3, 0.4) or known
+            facts = {"dialect": options.dialect, "known": ", ".join(close)}
+            self.add_mistake((*path, "dialect"), "dialect-unknown", **facts)
+            return None
+        try:
+            dialect = load_dialect(file, folders, self._saved_sources)
+        except Mistakes as wrong:
+            self.mistakes += wrong.mistakes
+            return None
+        received = {
+            name: device for name, device in devices.items()
+            if not (options.devices or options.kinds) or device.kind in options.kinds
+            or any(fnmatch.fnmatchcase(name, pattern) for pattern in options.devices)
+        }  # fmt: skip
+        for where, key, said in identity_mistakes(dialect, options.identity, received):
+            table = (*path, "identity", *where)
+            shown = {"table": ".".join(table)} if key == "identity-missing" else {}
+            self.add_mistake(table, key, 0, **said, **shown)
+        return dialect
 
     def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
         if name in self._profiles:

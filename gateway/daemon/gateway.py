@@ -50,7 +50,7 @@ from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import DeviceState, Presence, count_states, device_state
 from gateway.services.timekeeping import Timekeeping, correct_stamp
 from gateway.trends import TrendWriter, trends_file
-from gateway.uplink import NativeDialect, Uplink, filter_of, origin_of
+from gateway.uplink import Uplink, build_dialect, dialect_inputs, filter_of, origin_of
 
 from . import metrics
 from .composition import Components, ComponentSpec, Composition
@@ -206,7 +206,7 @@ class Gateway:
         }
         uplinks = {
             uplink_device(name): ComponentSpec(
-                (options, filter_of(options, site.devices.values())),
+                (options, filter_of(options, site.devices.values()), dialect_inputs(options, site)),
                 functools.partial(self._build_uplink, name),
             )
             for name, options in site.uplinks.items()
@@ -233,9 +233,11 @@ class Gateway:
         )
 
     def _build_uplink(self, name: str) -> Uplink:
-        dialect = NativeDialect(
-            self.site.centre.id,
+        dialect = build_dialect(
+            self.site.uplinks[name],
+            self.site,
             self.journal.epoch,
+            self.clock,
             lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
         )
         return Uplink(

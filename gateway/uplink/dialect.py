@@ -11,6 +11,7 @@ import msgspec
 from gateway.journal import LedgerRow
 from gateway.model import Command, Record, Stamp
 from gateway.services.commands import CommandRow
+from gateway.wire.broker import BrokerLogin
 
 
 class Message(NamedTuple):
@@ -56,17 +57,22 @@ class Dialect(ABC):
         """The topics of replies to messages of the gateway."""
         return ()
 
-    def group(self, records: Iterable[Record]) -> Iterable[list[Record]]:
-        """The records of each message; in order, as far as they are of one device."""
+    def login(self) -> BrokerLogin | None:
+        """With what the next connection logs in; None: as the options say. Raises `LinkDown`."""
+        return None
+
+    def group(self, records: Iterable[Record], *, backfill: bool = False) -> Iterable[list[Record]]:
+        """The records of each message; in order, as far as they are of one device. What cannot be said may
+        be left out, and counts as delivered."""
         return group_by_device(records)
 
     @abstractmethod
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message | None:
         """Records of one group, in one lane. `backfill`: they were delayed by an outage."""
 
-    def opening_messages(self, latest: Mapping[str, Record]) -> Iterable[Message]:
-        """What must be said on each connection before any record; `latest` is the newest sample of each
-        device."""
+    def opening_messages(self, latest: Mapping[str, Record]) -> Iterable[Sequence[Message]]:
+        """What must be said on each connection before any record, in steps: each begins when the messages
+        of the one before have arrived. `latest` is the newest sample of each device."""
         return ()
 
     def status_message(self, online: bool) -> Message | None:

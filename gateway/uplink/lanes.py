@@ -235,7 +235,7 @@ class LaneSender:
         make = functools.partial(self._dialect.records_message, backfill=backfill)
         batch.dead_letters += [(record, "poison") for record in records if self._poison.is_poison(record)]
         sound = [record for record in records if not self._poison.is_poison(record)]
-        for group in self._groups(sound):
+        for group in self._groups(sound, backfill):
             for part, message in split_to_fit(make, group, self._link.max_packet_bytes):
                 if message is None:
                     batch.dead_letters.append((part[0], "oversize"))
@@ -247,9 +247,9 @@ class LaneSender:
                     else:
                         await self._publish(sending)
 
-    def _groups(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+    def _groups(self, records: Iterable[Record], backfill: bool) -> Iterator[list[Record]]:
         """The records of each message; suspects separately."""
-        for group in self._dialect.group(records):
+        for group in self._dialect.group(records, backfill=backfill):
             for _, run in itertools.groupby(
                 group, lambda record: _record_key(record) if self._poison.is_suspect(record) else None
             ):

@@ -148,12 +148,7 @@ class Uplink:
         """Publish the status; its acknowledgement proves that the connection works."""
         status = self._dialect.status_message(True)
         proof = link.publish(status) if status else None
-        # Where no commands are allowed, the account may not be allowed to subscribe either.
-        topics = (
-            *self._dialect.reply_topics,
-            *(self._dialect.command_topics if self._options.commands else ()),
-        )
-        for topic in topics:
+        for topic in self._dialect.reply_topics:
             link.subscribe(topic)
         self._link, self.is_online, self._reported_offline = link, True, False
         self.offline_error = None
@@ -183,7 +178,8 @@ class Uplink:
         """Open one connection and deliver until it ends."""
         will = self._dialect.status_message(False)
         testament = (will.topic, will.payload) if will else None
-        async with mqtt.connect(self._options, owner=self.name, will=testament) as transport:
+        login = self._dialect.login()
+        async with mqtt.connect(self._options, owner=self.name, login=login, will=testament) as transport:
             await self._deliver(Link(transport, self._dialect))
 
     async def _deliver(self, link: Link) -> None:
@@ -226,11 +222,15 @@ class Uplink:
                 link.publish(status)
 
     async def _send_records(self, link: Link, lanes: list[LaneSender]) -> None:
-        openings = [
-            link.publish(each) for each in self._dialect.opening_messages(self._journal.latest_samples)
-        ]
-        if openings:
-            await asyncio.wait(openings)
+        for step in self._dialect.opening_messages(self._journal.latest_samples):
+            if step:
+                # What is refused or not replied to concerns some devices: the others are not to wait.
+                sent = [link.publish(message) for message in step]
+                await asyncio.wait(sent, timeout=mqtt.RESPONSE_TIMEOUT_S)
+        # Where no commands are allowed, the account may not be allowed to subscribe either.
+        if self._options.commands:
+            for topic in self._dialect.command_topics:
+                link.subscribe(topic)
         send = {Lane.TELEMETRY: self._send_telemetry}
         await run_all(
             **{each.lane.name: send.get(each.lane, self._send_committed)(each) for each in lanes},

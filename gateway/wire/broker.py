@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +15,15 @@ from .secret import read_secret
 from .trust import trust_context
 
 T = TypeVar("T")
+
+
+class BrokerLogin(NamedTuple):
+    """With what one connection logs in, where that is worked out anew each time. What is empty is as the
+    options say."""
+
+    client_id: str = ""
+    username: str = ""
+    password: str = ""
 
 
 def with_default_client_id(options: T, site: str, bus: str) -> T:
@@ -48,7 +57,7 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     STRUCT_CHECKS: ClassVar[Checks] = {"username": (has_user, "password-alone")}
 
     @property
-    def identity(self) -> tuple[Any, ...]:
+    def connection_key(self) -> tuple[Any, ...]:
         """What makes it another broker, or another account there."""
         return tuple(getattr(self, field) for field in BrokerOptions.__struct_fields__)
 

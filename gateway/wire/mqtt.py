@@ -32,7 +32,7 @@ from gateway.base.log import error_text, log_event
 from gateway.model import Arrival, GatewayError, LinkDown, Raw, ReadFailed, StoredReading
 
 from .bounded_socket import BoundedSocket
-from .broker import BrokerOptions
+from .broker import BrokerLogin, BrokerOptions
 from .broker_errors import (
     connection_error,
     end_error,
@@ -321,7 +321,7 @@ class Connection:
             if self._dropped_in_a_row and not self._inbox:
                 log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
                 self._dropped_in_a_row = 0
-            key = hash((self._options.identity, message.topic, message.payload))
+            key = hash((self._options.connection_key, message.topic, message.payload))
             deliveries = _deliveries.pop(key, 0) + 1
             _remember(_deliveries, key, deliveries)
             if deliveries <= MAX_DELIVERIES:
@@ -601,6 +601,7 @@ async def connect(
     options: BrokerOptions,
     *,
     owner: str = "",
+    login: BrokerLogin | None = None,
     will: Message | None = None,
     keep_session: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
@@ -609,9 +610,9 @@ async def connect(
     """Connect with what the broker offers, and disconnect on the way out. Raises `LinkDown` within 20 s.
 
     `sender_of`: of a topic, the device that may publish to it, where that may be several topics. `owner`:
-    whose connection it is, for the log. `will`: topic and payload. `keep_session`: what is
-    published with QoS 1 while the gateway is away is delivered when it is back; this needs
-    `options.client_id`.
+    whose connection it is, for the log. `login`: instead of what the options say. `will`: topic and
+    payload. `keep_session`: what is published with QoS 1 while the gateway is away is delivered when it is
+    back; this needs `options.client_id`.
     """
     learned = restrictions_of(options)
     learned.terms = learned.initial_terms(asyncio.get_running_loop().time())
@@ -622,7 +623,16 @@ async def connect(
             tried.append(learned.terms)
             try:
                 connection = await stack.enter_async_context(
-                    _connect_once(options, owner, learned, will, keep_session, max_packet_bytes, sender_of)
+                    _connect_once(
+                        options,
+                        owner,
+                        login or BrokerLogin(),
+                        learned,
+                        will,
+                        keep_session,
+                        max_packet_bytes,
+                        sender_of,
+                    )
                 )
                 break
             except LinkDown as down:
@@ -643,6 +653,7 @@ async def connect(
 async def _connect_once(
     options: BrokerOptions,
     owner: str,
+    login: BrokerLogin,
     learned: Restrictions,
     will: Message | None,
     keep_session: bool,
@@ -653,7 +664,7 @@ async def _connect_once(
     terms = learned.terms
     keep_session = keep_session and bool(options.client_id)
     resume = keep_session and terms.own_client_id
-    client_id = options.client_id if terms.own_client_id else ""
+    client_id = (login.client_id or options.client_id) if terms.own_client_id else ""
     if not client_id and terms.version < 5:
         client_id = f"linli{secrets.token_hex(8)}"  # An empty one need not be accepted (3.1.1, 3.1.3.1).
     client = _BoundedClient(
@@ -683,8 +694,8 @@ async def _connect_once(
         stack.callback(connection.fail_all, LinkDown("broker-lost", url=options.url))
         stack.callback(connection.close)
         try:
-            if options.username:
-                client.username_pw_set(options.username, options.read_password())
+            if username := login.username or options.username:
+                client.username_pw_set(username, login.password or options.read_password())
             client.tls = options.tls_context()
             await _connect_client(client, options, resume=resume)
         except (OSError, ValueError) as error:
@@ -708,7 +719,7 @@ def notices_of(options: BrokerOptions) -> list[tuple[str, dict[str, Any]]]:
 
 def restrictions_of(options: BrokerOptions) -> Restrictions:
     """What is known of a broker."""
-    broker = options.identity
+    broker = options.connection_key
     if broker not in _restrictions and len(_restrictions) >= MAX_KNOWN_BROKERS:
         del _restrictions[next(iter(_restrictions))]
     return _restrictions.setdefault(broker, Restrictions())

@@ -1,0 +1,1 @@
+"""Dialect files: a platform's messages, as data."""
