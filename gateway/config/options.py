@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.model import Checks, Driver, is_host
+from gateway.model import Checks, Driver, is_host, is_server_url
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
@@ -23,6 +23,10 @@ MAX_SOCKET_PATH_BYTES = 107
 
 def _is_port(number: int) -> bool:
     return 0 < number < 65_536
+
+
+def _is_platform_url(text: str) -> bool:
+    return BrokerOptions.CHECKS["url"][0](text) or is_server_url(text, "http", "https")
 
 
 def _is_host_or_any(text: str) -> bool:
@@ -159,6 +163,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """
 
     title: str | dict[str, str] = ""
+    token_file: Path | None = None
     dialect: str = "native"
     identity: Identity = Identity()
     commands: tuple[str, ...] = ()
@@ -170,7 +175,17 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
 
     CHECKS: ClassVar[Checks] = {
+        "url": (_is_platform_url, "platform-url"),
         "rate": (lambda rate: rate >= 0, "not-negative"),
         "thin_after": (lambda seconds: seconds >= 0, "not-negative"),
         "thin_to": (lambda seconds: seconds > 0, "positive"),
     }
+    STRUCT_CHECKS: ClassVar[Checks] = {
+        "token_file": (lambda its: not its.token_file or its.is_http, "token-mqtt"),
+        "commands": (lambda its: not its.commands or not its.is_http, "commands-http"),
+    }
+
+    @property
+    def is_http(self) -> bool:
+        """Whether messages are posted, instead of published over MQTT."""
+        return self.url.startswith("http")

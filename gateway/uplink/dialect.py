@@ -99,6 +99,10 @@ class Dialect(ABC):
         """What a message of the platform means. Raises `GatewayError`."""
         return ()
 
+    def confirm_response(self, message: Message, response: bytes) -> Confirmation:
+        """What the body of a response to a message says, where messages are responded to at once."""
+        return Confirmation(message.reply_id)
+
     def reply_message(self, request: Request, row: CommandRow) -> Message | None:
         """How a command ended, or its present state."""
         return None

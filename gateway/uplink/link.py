@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.model import LinkDown
 from gateway.wire.mqtt import IncomingMessage
 
 from .dialect import Confirmation, Dialect, Message
 
-CONTENT_REFUSED, QUOTA_EXCEEDED = 0x99, 0x97
-"""MQTT 5, 2.4: what is wrong with one message, and what will pass. The platform's own refusals are told
-apart in the same way."""
+NOT_AUTHORIZED, TOO_LARGE, QUOTA_EXCEEDED, CONTENT_REFUSED = 0x87, 0x95, 0x97, 0x99
+"""Reason codes (MQTT 5, 2.4): of a topic, of one message, of what will pass, of one message. The refusals
+of platforms, and those of HTTP, are told apart in the same way."""
 MAX_REFUSALS = 32
 """Latest refusals that are kept for `linli doctor`."""
 
@@ -24,7 +24,9 @@ class Transport(Protocol):
     max_packet_bytes: int
     ended: asyncio.Future[None]
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]: ...
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[Any]:
+        """The result is the platform's response, where it responds at once; else None."""
+        ...
 
     def subscribe(self, topic: str) -> None: ...
 
@@ -65,7 +67,7 @@ class Link:
             return sent
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._awaited[message.reply_id] = message.topic, arrived
-        sent.add_done_callback(lambda sent: self._fail_unsent(message.reply_id, sent))
+        sent.add_done_callback(lambda sent: self._read_response(message, sent))
         return arrived
 
     def confirm(self, confirmation: Confirmation) -> None:
@@ -94,11 +96,15 @@ class Link:
         """What the platform sends, until `LinkDown`."""
         return self._transport.messages()
 
-    def _fail_unsent(self, reply_id: str, sent: asyncio.Future[None]) -> None:
-        error = None if sent.cancelled() else sent.exception()
-        if error and reply_id in self._awaited:
-            _, arrived = self._awaited.pop(reply_id)
-            _fail(arrived, error)
+    def _read_response(self, message: Message, sent: asyncio.Future[Any]) -> None:
+        if sent.cancelled():
+            return
+        if error := sent.exception():
+            _, arrived = self._awaited.pop(message.reply_id, ("", None))
+            if arrived:
+                _fail(arrived, error)
+        elif (response := sent.result()) is not None:
+            self.confirm(self._dialect.confirm_response(message, response))
 
     def _fail_awaited(self, ended: asyncio.Future[None]) -> None:
         error = (None if ended.cancelled() else ended.exception()) or LinkDown("broker-lost")

@@ -176,6 +176,12 @@ class Uplink:
 
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
+        if self._options.is_http:
+            from . import http  # noqa: PLC0415  its library is large, and seldom needed
+
+            async with http.connect(self._options) as posts:
+                await self._deliver(Link(posts, self._dialect))
+            return
         will = self._dialect.status_message(False)
         testament = (will.topic, will.payload) if will else None
         login = self._dialect.login()

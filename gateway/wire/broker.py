@@ -26,6 +26,9 @@ class BrokerLogin(NamedTuple):
     password: str = ""
 
 
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
+
+
 def with_default_client_id(options: T, site: str, bus: str) -> T:
     """The options of a bus; a broker's with a client id, by which it keeps messages for this gateway."""
     if isinstance(options, BrokerOptions) and not options.client_id:
@@ -63,7 +66,7 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
 
     @property
     def has_tls(self) -> bool:
-        return urlsplit(self.url).scheme == "mqtts"
+        return urlsplit(self.url).scheme in ("mqtts", "https")
 
     @property
     def host(self) -> str:
@@ -71,7 +74,8 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
 
     @property
     def port(self) -> int:
-        return urlsplit(self.url).port or (8883 if self.has_tls else 1883)
+        url = urlsplit(self.url)
+        return url.port or _PORTS[url.scheme]
 
     def read_password(self) -> str | None:
         """Read for each connection, so that a new password needs no restart. Raises `LinkDown`."""
