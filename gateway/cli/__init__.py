@@ -75,7 +75,9 @@ def _check_language() -> None:
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """A parser with the names of all commands, and the options of the chosen one."""
     parser = Parser("linli", description=cli_text("about"))
-    parser.add_argument("--version", action="version", version=f"linli {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"linli {__version__}", help=cli_text("version-help")
+    )
     subparsers = parser.add_subparsers(required=True, metavar=COMMANDS)
     for name, path in commands().items():
         command = subparsers.add_parser(name, help=cli_text(name), description=cli_text(name))

@@ -20,6 +20,7 @@ _ERRORS: tuple[tuple[str, str], ...] = (
     (r"argument (?P<names>.+?): expected (one|at least one) argument", "usage-value-missing"),
     (r"argument (?P<names>.+?): invalid int value: (?P<value>.+)", "usage-integer"),
     (r"argument (?P<names>.+?): invalid float value: (?P<value>.+)", "usage-number"),
+    (r"argument (?P<names>.+?): invalid \w+ value: (?P<value>.+)", "usage-value"),
     (r"argument (?P<names>.+?): invalid choice: '(?P<value>.*?)' \(choose from (?P<known>.+)\)", "choice"),
     (r"ambiguous option: (?P<value>\S+) could match (?P<known>.+)", "usage-ambiguous"),
     (r"argument (?P<names>.+?): ignored explicit argument (?P<value>.+)", "usage-no-value"),

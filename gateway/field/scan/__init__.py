@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from .tables import FoundDevice, describe, site_tables
 
 __all__ = ["add_arguments", "run"]
 
+MAX_NUMBER, MAX_SECONDS = 255, 3600
 BROKER_URL_PREFIXES = ("mqtt://", "mqtts://")
 
 
@@ -160,13 +162,16 @@ def _parse_numbers(text: str) -> frozenset[int]:
     """`1-16,32`: numbers and ranges."""
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), min(int(last or first), 255) + 1))
+        numbers = re.fullmatch(r"\s*([0-9]{1,3})(?:\s*-\s*([0-9]{1,3}))?\s*", part)
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
+        if not first <= last <= MAX_NUMBER:
+            raise argparse.ArgumentTypeError(translate(preferred_language(), "scan.units-form", read=text))
+        found.update(range(first, last + 1))
     return frozenset(found)
 
 
 def _parse_seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 3600:
-        raise ValueError(text)
+    seconds = float(text) if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,9}", text) else 0.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(translate(preferred_language(), "scan.seconds-form", read=text))
     return seconds

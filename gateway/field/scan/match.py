@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.config import Profile
-from gateway.model import LATCHING_HAZARDS, Point, Value
+from gateway.model import LATCHING_HAZARDS, Point, Role, Value
 from gateway.wire.codec import convert_values
 
 FINGERPRINT_WEIGHT, MODEL_NAME_WEIGHT, CHOICE_WEIGHT, LIMIT_WEIGHT = 100, 50, 4, 2
@@ -33,8 +33,9 @@ class ProfileMatch(msgspec.Struct, frozen=True):
     """Whether the device itself names the model (by a fingerprint, or by its name), or its protocol has no
     other."""
     protects_life: bool = False
-    """Whether one of the model's alarms is of a hazard to life. Such a model is not guessed: what only
-    looks like a smoke detector would show "no alarm" for ever."""
+    """Whether one of the model's alarms is of a hazard to life, or one of its actions is for whoever is on
+    duty: a siren, a valve, the release of a door. Such a model is not guessed: what only looks like a smoke
+    detector would show "no alarm" for ever, and a plug that looks like a siren would be switched."""
 
 
 def is_certain_enough(matches: Sequence[ProfileMatch]) -> bool:
@@ -93,7 +94,9 @@ def match_profile(
         return None
     weight += sum(_point_weight(profile.points[point]) for point in values)
     hazards = {point.alarm.hazard for point in profile.points.values() if point.alarm}
-    return ProfileMatch(name, weight, values, is_identified, bool(hazards & LATCHING_HAZARDS))
+    is_output = any(action.role is Role.DUTY for action in profile.actions.values())
+    protects_life = bool(hazards & LATCHING_HAZARDS) or is_output
+    return ProfileMatch(name, weight, values, is_identified, protects_life)
 
 
 def contradicts_identity(profile: Profile, identity: Mapping[str, str]) -> bool:

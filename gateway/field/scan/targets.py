@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from gateway.model import GatewayError
+from gateway.model import GatewayError, is_host
 
 CONNECT_TIMEOUT_S = 1.0
 """For a host of a network to accept a connection."""
@@ -43,7 +43,7 @@ def host_targets(target: str, ports: Sequence[int]) -> list[str]:
         own = [url.port] if url.port else ports
     except ValueError as error:
         raise GatewayError("scan-target", target=target) from error
-    if not url.hostname:
+    if not is_host(url.hostname):
         raise GatewayError("scan-target", target=target)
     return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
 

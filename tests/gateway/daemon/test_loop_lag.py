@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.daemon.loop_lag import HALF_WINDOW_S, LAG_BUCKETS_S, MEASURING_INTERVAL_S, LoopLag
+from gateway.daemon.loop_lag import HALF_WINDOW_S, LAG_BUCKETS_S, MAX_LAG_S, MEASURING_INTERVAL_S, LoopLag
 from tests.clock import FakeClock
 
 
@@ -75,3 +75,12 @@ async def test_many_short_lags_are_bad_too_and_a_few_are_not() -> None:
         clock.held_s = 0.06
         await clock.advance(60)
         assert lag.is_bad
+
+
+async def test_lags_within_the_maximum_are_no_fault_however_many(caplog: pytest.LogCaptureFixture) -> None:
+    async with measured() as (clock, lag):
+        clock.held_s = MAX_LAG_S * 0.9
+        await clock.advance(HALF_WINDOW_S)
+        assert lag.sum_s > 0.1 * HALF_WINDOW_S
+        assert not lag.is_bad
+    assert caplog.messages == []

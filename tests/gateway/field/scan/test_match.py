@@ -10,6 +10,7 @@ from gateway.field.scan.match import (
     ProfileMatch,
     contradicts_identity,
     is_certain_enough,
+    match_profile,
     matching_profiles,
 )
 from gateway.wire.codec import convert_values
@@ -54,6 +55,15 @@ def test_the_model_that_demands_more_comes_first_and_none_that_protects_life_is_
     found = among(MODELS, smoke, raw)
     assert found.index("smoke/generic-rs485") < found.index("gas/honeywell-midas")
     assert found.index("door-counter/generic-ir2") < found.index("smoke/generic-rs485")
+
+
+def test_a_plug_is_not_taken_for_a_siren() -> None:
+    """It would be switched on at every alarm."""
+    siren = MODELS["siren/generic-tasmota"]
+    wire = siren.driver.decode(siren.points, {"POWER": "ON"})
+    match = match_profile("siren/generic-tasmota", siren, {}, [wire])
+    assert match
+    assert not is_certain_enough([match])
 
 
 @pytest.mark.parametrize(
