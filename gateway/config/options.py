@@ -153,7 +153,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
-    """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, the dialect
+    """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, and other
+    addresses of it that are used in turn while the first does not answer or acknowledge; the dialect
     that it speaks (`native`, or a file of `config/dialects/`) with the identities that this needs, the
     commands it may give (none unless listed), and how a backlog is sent: at most `rate` points per second
     (0: as fast as it is acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to
@@ -163,6 +164,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """
 
     title: str | dict[str, str] = ""
+    fallback_urls: tuple[str, ...] = ()
     token_file: Path | None = None
     dialect: str = "native"
     identity: Identity = Identity()
@@ -176,6 +178,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
 
     CHECKS: ClassVar[Checks] = {
         "url": (_is_platform_url, "platform-url"),
+        "fallback_urls": (lambda urls: all(map(_is_platform_url, urls)), "platform-url"),
         "rate": (lambda rate: rate >= 0, "not-negative"),
         "thin_after": (lambda seconds: seconds >= 0, "not-negative"),
         "thin_to": (lambda seconds: seconds > 0, "positive"),
@@ -183,6 +186,10 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     STRUCT_CHECKS: ClassVar[Checks] = {
         "token_file": (lambda its: not its.token_file or its.is_http, "token-mqtt"),
         "commands": (lambda its: not its.commands or not its.is_http, "commands-http"),
+        "fallback_urls": (
+            lambda its: len({url.partition(":")[0] for url in (its.url, *its.fallback_urls)}) == 1,
+            "fallback-scheme",
+        ),
     }
 
     @property

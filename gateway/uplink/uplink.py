@@ -13,6 +13,7 @@ import datetime
 import functools
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -51,6 +52,15 @@ LEDGER_DAYS = 2
 LATEST_PER_MESSAGE, LEDGER_ROWS_PER_MESSAGE = 400, 1000
 MAX_RECONNECT_DELAY_S = 45.0
 """A restored link must be in use within a minute, the CONNACK included."""
+PROBE_INTERVAL_S = 1.0
+"""While nothing answers at any address, how often that is tried. A platform that refuses the connection is
+not tried more often for it."""
+PROBE_TIMEOUT_S = 2.0
+NOBODY_ANSWERS = frozenset({
+    "broker-away", "broker-port-closed", "broker-unreachable", "broker-name-unknown", "broker-lost",
+    "broker-vanished", "platform-away", "platform-port-closed",
+})  # fmt: skip
+"""Why a connection failed, where nobody refused it."""
 STATUS_RETRY_S = 60.0
 """After a broker has refused the status, which is otherwise published once."""
 SHORT_CONNECTION_S = 30.0
@@ -90,7 +100,10 @@ class Uplink:
         self.uplink = uplink
         """Its name in the site file; that of the journal's reader."""
         self.name = uplink_device(uplink)
-        self._options = options
+        self._addresses = deque(
+            msgspec.structs.replace(options, url=url) for url in (options.url, *options.fallback_urls)
+        )
+        """The options with each address of the platform; the first is in use, or tried next."""
         self._dialect = dialect
         self._journal = journal
         self._delivery = journal.deliveries[uplink]
@@ -101,7 +114,9 @@ class Uplink:
         self._poison = PoisonDetector()
         self._holds_telemetry = False
         self._command_slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
-        self._command_tasks = asyncio.TaskGroup()
+        self._tasks = asyncio.TaskGroup()
+        """Commands that are being executed, and probes: they outlive a connection."""
+        self._probes: dict[str, asyncio.Task[bool]] = {}
         self._reported_offline = False
         self.offline_error: GatewayError | None = None
         """Why there is no connection."""
@@ -115,6 +130,10 @@ class Uplink:
         self.alarm_delay_sum_s = 0.0
         """The sum of these times."""
 
+    @property
+    def _options(self) -> UplinkOptions:
+        return self._addresses[0]
+
     def notices(self) -> list[tuple[str, dict[str, Any]]]:
         """Why there is no connection ("error"), what the broker does not offer ("restriction"), and what it
         refuses at present ("error"), for `linli doctor`."""
@@ -122,17 +141,17 @@ class Uplink:
         return offline + mqtt.notices_of(self._options)
 
     async def run(self) -> None:
-        # A command that is being executed outlives the connection that brought it.
-        async with self._command_tasks:
+        async with self._tasks:
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:
         attempts = brief = 0
         while True:
-            began = self._clock.mono()
+            began, is_silent = self._clock.mono(), False
             try:
                 await run_in_own_task(self._run_connection())
             except LinkDown as down:
+                is_silent = down.key in NOBODY_ANSWERS
                 lasted = self._clock.mono() - began
                 if self._link:
                     brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
@@ -140,9 +159,34 @@ class Uplink:
                 await self._mark_offline(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
             except JournalFailed as failed:
                 await self._mark_offline(failed)
-            wait = min(0.5 * 2.0 ** min(attempts, 10), MAX_RECONNECT_DELAY_S)
-            await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+            wait_s = min(0.5 * 2.0 ** min(attempts, 10), MAX_RECONNECT_DELAY_S) * random.uniform(0.5, 1.0)  # noqa: S311
+            self._addresses.rotate(-1)
+            if is_silent:
+                await self._wait_for_listener(wait_s)
+            else:
+                await self._clock.sleep(wait_s)
             attempts += 1
+
+    async def _wait_for_listener(self, limit_s: float) -> None:
+        """Wait until something listens at one of the addresses, which is used next."""
+        until = self._clock.mono() + limit_s
+        while (left_s := until - self._clock.mono()) > 0:
+            # Of a thousand gateways, not all at the same moment.
+            await self._clock.sleep(min(left_s, PROBE_INTERVAL_S * random.uniform(0.5, 1.0)))  # noqa: S311
+            for _ in self._addresses:
+                if await self._is_answered(self._options.url):
+                    return
+                self._addresses.rotate(-1)
+
+    async def _is_answered(self, url: str) -> bool:
+        # A name server that does not answer holds a thread for long: never a second one for the same name.
+        probe = self._probes.get(url)
+        if probe is None or probe.done():
+            options = self._options
+            probe = self._tasks.create_task(_listens(options.host, options.port), name=f"probe {url}")
+            self._probes[url] = probe
+        done, _ = await asyncio.wait((probe,), timeout=PROBE_TIMEOUT_S)
+        return bool(done) and probe.result()
 
     async def _mark_online(self, link: Link) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
@@ -403,7 +447,7 @@ class Uplink:
                     link.publish(meaning)
                 else:
                     await self._command_slots.acquire()
-                    task = self._command_tasks.create_task(
+                    task = self._tasks.create_task(
                         self._execute_and_reply(message.topic, meaning),
                         name=f"command-{meaning.command.id}",
                     )
@@ -458,6 +502,15 @@ class Uplink:
                     raise sender.fatal_refusal
                 if sender.is_stalled():
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _raise_if_down(acknowledgement: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import random
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ import pytest
 from gateway.journal import JournalFailed
 from gateway.journal import journal as journal_module
 from gateway.model import Lane
-from gateway.uplink import ALARM_DELAY_BUCKETS_S
+from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.uplink import uplink as uplink_module
 from gateway.wire import mqtt
 from tests.gateway.uplink.kit import (
@@ -482,3 +483,54 @@ async def test_a_clients_double_is_told_of_and_not_fought(
     told = [r.message for r in caplog.records if "uplink-down" in r.message]
     assert "client_id" not in told[0]
     assert "client_id" in told[-1]
+
+
+async def test_a_platform_that_is_back_is_used_at_once_however_long_it_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "MAX_RECONNECT_DELAY_S", 7200.0)
+    monkeypatch.setattr(random, "uniform", lambda least, most: most)
+    real, port = uplink_module.Uplink._wait_for_listener, free_port()
+
+    async def after_a_long_outage(it: Uplink, limit_s: float) -> None:
+        await real(it, limit_s + 3600)
+
+    monkeypatch.setattr(uplink_module.Uplink, "_wait_for_listener", after_a_long_outage)
+    async with gateway(tmp_path, port) as it:
+        it.measure()
+        await eventually(lambda: it.uplink.offline_error)
+        with mosquitto(tmp_path, port), witness(port) as seen:
+            await eventually(lambda: seen.seqs() == [1], 10)
+
+
+async def test_a_refusal_is_not_tried_again_each_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nobody").touch(0o600)
+    probed: list[str] = []
+    monkeypatch.setattr(uplink_module.Uplink, "_wait_for_listener", lambda *_: probed.append("probed"))
+    port = free_port()
+    with mosquitto(tmp_path, port, f"password_file {tmp_path / 'nobody'}"):
+        async with gateway(tmp_path, port) as it:
+            await eventually(lambda: it.uplink.offline_error)
+            assert it.uplink.offline_error
+            assert it.uplink.offline_error.key == "broker-login-missing"
+    assert probed == []
+
+
+async def test_an_address_that_does_not_acknowledge_is_left_for_the_next(
+    tmp_path: Path, port: int, seen: Witness, hasty: None
+) -> None:
+    async with proxy(port) as first, proxy(port) as second:
+        first.deaf = True
+        async with gateway(tmp_path) as it:
+            it.start(first.port, fallback_urls=(f"mqtt://127.0.0.1:{second.port}",))
+            it.tell(ALARM)
+            await it.journal.commit()
+            await eventually(it.caught_up, 40)
+            assert seen.seqs("alarm")[0] == 1
+            second.cut()
+            first.deaf = False
+            it.tell(ALARM)
+            await it.journal.commit()
+            await eventually(it.caught_up, 40)
