@@ -139,15 +139,18 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
             "cryptography",
             r"drivers/ble/formats\.py gateway/capabilities/needs/seal\.py"
             r" gateway/capabilities/safety/web_push\.py"
-            r" gateway/web/certificates\.py gateway/web/passwords\.py",
+            r" gateway/web/certificates\.py gateway/web/passwords\.py gateway/wire/trust\.py",
         ),
         # What streams are, and what pictures are.
         ("chinese_calendar", r"gateway/base/public_holidays\.py"),
         ("cv2", r"drivers/camera/capture\.py drivers/camera/vision\.py"),
         ("fido2", r"gateway/web/passkeys\.py"),
         ("gpiod", r"drivers/gpio\.py"),
-        # Once for devices, once for people: one side asks, the other tells.
-        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/https_post\.py"),
+        # For devices, for people and for platforms.
+        (
+            "httpx2",
+            r"drivers/http_pull\.py gateway/capabilities/safety/https_post\.py gateway/uplink/http\.py",
+        ),
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
         ("py_vapid", r"gateway/capabilities/safety/web_push\.py"),

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import Checks, ConfigError, GatewayError, LinkDown, Point, Value
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
@@ -33,7 +34,7 @@ CREDENTIALS_FOLDER = Path("/run/credentials")
 CA_FILE_KEY = "ca_file"
 """The key of files that everybody may read."""
 CERTIFICATE_KEYS = ("certificate_file", "private_key_file")
-"""The keys of files that the dashboard checks."""
+"""The keys of files that are checked as pairs."""
 
 
 def inspect_site(
@@ -75,6 +76,7 @@ def inspect_site(
                 _check_file(key, path, least)
             except LinkDown as error:
                 reader.add_mistake((), error.key, line_with(reader.text, str(path)), **error.facts)
+    _check_certificates(site, reader)
     own_folder, _ = profile_folders(file)
     models = [own_folder / f"{name}.toml" for name in site.sources if name]
     in_models = [
@@ -84,6 +86,17 @@ def inspect_site(
         for mistake in inspect_profile(model, load_profile(model))
     ]
     return reader.mistakes + in_models
+
+
+def _check_certificates(site: Site, reader: TomlReader) -> None:
+    """Those by which the gateway logs in."""
+    for options in (*site.uplinks.values(), *(bus.options for bus in site.buses.values())):
+        if isinstance(options, BrokerOptions):
+            try:
+                trust_context(None, options.certificate_file, options.private_key_file)
+            except LinkDown as error:
+                line = line_with(reader.text, str(options.certificate_file))
+                reader.add_mistake((), error.key, line, **error.facts)
 
 
 def _port_of(bus: BusSpec) -> str | None:

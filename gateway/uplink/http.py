@@ -18,6 +18,7 @@ from gateway.model import LinkDown
 from gateway.wire.broker_errors import connection_error
 from gateway.wire.mqtt import RESPONSE_TIMEOUT_S, IncomingMessage
 from gateway.wire.secret import read_secret
+from gateway.wire.trust import certificate_end_s
 
 from .link import CONTENT_REFUSED, NOT_AUTHORIZED, QUOTA_EXCEEDED, TOO_LARGE
 
@@ -38,6 +39,7 @@ class HttpConnection:
     """A server that could be connected to; the first request that it does not answer ends this."""
 
     max_packet_bytes = 0
+    certificate_ends_s: float | None = None
 
     def __init__(self, client: httpx2.AsyncClient, options: UplinkOptions) -> None:
         self._client = client
@@ -133,6 +135,8 @@ async def connect(options: UplinkOptions, *, wait_for_sent_s: float = 1.0) -> As
             _, writer = await asyncio.open_connection(
                 options.host, options.port, ssl=trust, server_hostname=options.host if trust else None
             )
+            tls = writer.get_extra_info("ssl_object")
+            ends_s = certificate_end_s(tls.getpeercert()) if tls else None
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -144,6 +148,7 @@ async def connect(options: UplinkOptions, *, wait_for_sent_s: float = 1.0) -> As
         timeout=RESPONSE_TIMEOUT_S, auth=_basic_login(options),
     ) as client:  # fmt: skip
         connection = HttpConnection(client, options)
+        connection.certificate_ends_s = ends_s
         try:
             yield connection
         finally:

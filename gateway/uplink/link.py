@@ -22,6 +22,7 @@ class Transport(Protocol):
     """What carries messages: see `gateway.wire.mqtt.Connection`."""
 
     max_packet_bytes: int
+    certificate_ends_s: float | None
     ended: asyncio.Future[None]
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[Any]:
@@ -52,6 +53,11 @@ class Link:
     def max_packet_bytes(self) -> int:
         """Largest packet that is accepted; 0 where no limit is stated."""
         return self._transport.max_packet_bytes
+
+    @property
+    def certificate_ends_s(self) -> float | None:
+        """Unix time until which the platform's certificate is valid; None without TLS."""
+        return self._transport.certificate_ends_s
 
     @property
     def ended(self) -> asyncio.Future[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import datetime
 import functools
 import logging
@@ -37,6 +38,7 @@ from gateway.model import (
 )
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
+from gateway.wire.trust import seconds_until_end
 
 from .dialect import Confirmation, Dialect, Message, Request
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
@@ -61,6 +63,9 @@ NOBODY_ANSWERS = frozenset({
     "broker-vanished", "platform-away", "platform-port-closed",
 })  # fmt: skip
 """Why a connection failed, where nobody refused it."""
+DAY_S = 86_400
+CERTIFICATE_NOTICE_S = 30 * DAY_S
+"""So long before a certificate ends this is said."""
 STATUS_RETRY_S = 60.0
 """After a broker has refused the status, which is otherwise published once."""
 SHORT_CONNECTION_S = 30.0
@@ -138,7 +143,21 @@ class Uplink:
         """Why there is no connection ("error"), what the broker does not offer ("restriction"), and what it
         refuses at present ("error"), for `linli doctor`."""
         offline = [("error", {"reason": self.offline_error.as_sentence()})] if self.offline_error else []
-        return offline + mqtt.notices_of(self._options)
+        return offline + self._ending_certificates() + mqtt.notices_of(self._options)
+
+    def _ending_certificates(self) -> list[tuple[str, dict[str, Any]]]:
+        """The platform's, and the gateway's own, before they end."""
+        now_s = self._clock.now().wall_ms / 1000
+        ends_s = self._link.certificate_ends_s if self._link else None
+        left = {"certificate-ending": ends_s - now_s if ends_s else None}
+        if self._options.certificate_file:
+            with contextlib.suppress(OSError, ValueError):
+                left["own-certificate-ending"] = seconds_until_end(self._options.certificate_file, now_s)
+        return [
+            (key, {"days": int(seconds // DAY_S)})
+            for key, seconds in left.items()
+            if seconds is not None and seconds < CERTIFICATE_NOTICE_S
+        ]
 
     async def run(self) -> None:
         async with self._tasks:
@@ -197,6 +216,8 @@ class Uplink:
         self._link, self.is_online, self._reported_offline = link, True, False
         self.offline_error = None
         log_event(logging.INFO, "uplink-up", uplink=self.name, url=self._options.url)
+        for key, facts in self._ending_certificates():
+            log_event(logging.WARNING, f"uplink-{key}", uplink=self.name, **facts)
         await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
         if proof and self._poison.must_send_singly:
             done, _ = await asyncio.wait((proof,), timeout=mqtt.RESPONSE_TIMEOUT_S)

@@ -48,16 +48,24 @@ def bus_of(devices: tuple[Device, ...]) -> str:
 
 
 class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: mqtt://host:1883, or mqtts://host:8883 with the broker's certificate verified."""
+    """`url`: mqtt://host:1883, or mqtts://host:8883 with the broker's certificate verified; the files of
+    the gateway's own certificate and its key, in PEM format, where the broker asks for it."""
 
     url: str
     username: str = ""
     password_file: Path | None = None
     client_id: str = ""
     ca_file: Path | None = None
+    certificate_file: Path | None = None
+    private_key_file: Path | None = None
 
     CHECKS: ClassVar[Checks] = {"url": (lambda url: is_server_url(url, "mqtt", "mqtts"), "mqtt-url")}
-    STRUCT_CHECKS: ClassVar[Checks] = {"username": (has_user, "password-alone")}
+    STRUCT_CHECKS: ClassVar[Checks] = {
+        "username": (has_user, "password-alone"),
+        "certificate_file": (
+            lambda its: bool(its.certificate_file) == bool(its.private_key_file), "certificate-alone"
+        ),
+    }  # fmt: skip
 
     @property
     def connection_key(self) -> tuple[Any, ...]:
@@ -82,5 +90,8 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
         return read_secret(self.password_file) if self.password_file else None
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Verifies the broker's certificate; None without TLS. Raises `LinkDown`."""
-        return trust_context(self.ca_file) if self.has_tls else None
+        """Verifies the broker's certificate, and shows the gateway's; None without TLS. Read for each
+        connection, so that a new certificate needs no restart. Raises `LinkDown`."""
+        if not self.has_tls:
+            return None
+        return trust_context(self.ca_file, self.certificate_file, self.private_key_file)

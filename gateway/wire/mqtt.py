@@ -43,6 +43,7 @@ from .broker_errors import (
 )
 from .inbox import FairInbox
 from .restrictions import ConnectTerms, Item, Restrictions, other_terms, refused_item_error
+from .trust import certificate_end_s
 
 KEEPALIVE_S = 12
 """A connection to a peer that is gone ends within twice this and a second."""
@@ -132,6 +133,8 @@ class _BoundedClient(paho.Client):
     bounded_socket: BoundedSocket | None = None
     max_packet_bytes = MAX_PACKET_BYTES
     tls: ssl.SSLContext | None = None
+    certificate_ends_s: float | None = None
+    """Unix time until which the broker's certificate is valid."""
 
     def _create_socket(self) -> Any:
         sock = socket.create_connection((self.host, self.port), RESPONSE_TIMEOUT_S)
@@ -139,6 +142,7 @@ class _BoundedClient(paho.Client):
             sock = self.tls.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
             try:
                 sock.do_handshake()
+                self.certificate_ends_s = certificate_end_s(sock.getpeercert())
             except OSError:
                 sock.close()
                 raise
@@ -195,6 +199,8 @@ class Connection:
         """Topics, by their hash, of messages that were too large."""
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
+        self.certificate_ends_s: float | None = None
+        """Unix time until which the broker's certificate is valid; None without TLS."""
         self.max_packet_bytes = 0
         """Largest packet the broker accepts; 0 where it states no limit."""
         self.connected: asyncio.Future[None] = self._loop.create_future()
@@ -698,6 +704,7 @@ async def _connect_once(
                 client.username_pw_set(username, login.password or options.read_password())
             client.tls = options.tls_context()
             await _connect_client(client, options, resume=resume)
+            connection.certificate_ends_s = client.certificate_ends_s
         except (OSError, ValueError) as error:
             raise connection_error(error, options) from error
         keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")

@@ -118,7 +118,7 @@ def test_a_secret_that_nobody_can_use_or_everybody_can_read(
         secret.chmod(mode)
     text = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"'
     (found,) = inspected(tmp_path / "site.toml", text)
-    assert (found.line, found.key, found.facts["file"]) == (8, key, secret)
+    assert (found.line, found.key, found.facts["file"]) == (8, key, str(secret))
 
 
 @pytest.mark.parametrize(("content", "key"), [(None, "ca-missing"), ("no certificate", "ca-invalid")])
@@ -127,7 +127,21 @@ def test_a_certificate_that_is_missing_or_none(tmp_path: Path, content: str | No
         (tmp_path / "ca.pem").write_text(content, "ascii")
     text = f'[bus.a]\ndriver = "mqtt_json"\nurl = "mqtts://broker"\nca_file = "{tmp_path}/ca.pem"'
     (found,) = inspected(tmp_path / "site.toml", text)
-    assert (found.line, found.key, found.facts["file"]) == (8, key, tmp_path / "ca.pem")
+    assert (found.line, found.key, found.facts["file"]) == (8, key, str(tmp_path / "ca.pem"))
+
+
+def test_a_certificate_of_the_gateway_that_is_missing(tmp_path: Path) -> None:
+    text = f"""[uplink.a]
+url = "mqtts://broker"
+certificate_file = "{tmp_path}/own.pem"
+private_key_file = "{tmp_path}/own.key"
+"""
+    (found,) = inspected(tmp_path / "site.toml", text)
+    assert (found.line, found.key, found.facts["file"]) == (
+        7,
+        "own-certificate-missing",
+        tmp_path / "own.pem",
+    )
 
 
 def test_a_credential_of_the_service_is_not_there_yet(tmp_path: Path) -> None:

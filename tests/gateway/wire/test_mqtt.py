@@ -314,6 +314,38 @@ async def test_tls_verifies_the_broker(tmp_path: Path) -> None:
             assert await heard(connection, 1) == [b"x"]
 
 
+async def test_the_gateway_shows_its_own_certificate(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    (tmp_path / "broker.key").chmod(0o600)
+    (tmp_path / "other.key").chmod(0o600)
+    keys = (f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key")
+    lines = (*keys, f"cafile {tmp_path}/ca.pem", "require_certificate true")
+    ca = tmp_path / "ca.pem"
+    with running(tmp_path, *lines, scheme="mqtts") as broker:
+
+        def options(certificate: str, key: str) -> BrokerOptions:
+            files = {"certificate_file": tmp_path / certificate, "private_key_file": tmp_path / key}
+            return BrokerOptions(url=broker.url, ca_file=ca, **files)  # type: ignore[arg-type]
+
+        async with connect(options("broker.pem", "broker.key")) as connection:
+            await connection.publish("t", b"x")
+            assert 1 * 86_400 < (connection.certificate_ends_s or 0) - time.time() < 2 * 86_400
+        with pytest.raises(LinkDown, match="broker-closes-tls"):
+            async with connect(BrokerOptions(url=broker.url, ca_file=ca)):
+                pass
+        for certificate, key, why in (
+            ("none.pem", "broker.key", "own-certificate-missing"),
+            ("broker.pem", "none.key", "own-certificate-missing"),
+            ("san", "broker.key", "own-certificate-invalid"),
+            ("broker.pem", "other.key", "own-certificate-differs"),
+            ("broker.pem", "ca.key", "secret-open"),
+        ):
+            (tmp_path / "ca.key").chmod(0o644)
+            with pytest.raises(LinkDown, match=why):
+                async with connect(options(certificate, key)):
+                    pass
+
+
 async def test_what_is_spoken_to_the_wrong_port_is_told(tmp_path: Path) -> None:
     certificates(tmp_path)
     keys = f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key"
