@@ -140,7 +140,7 @@ private_key_file = "{tmp_path}/own.key"
     assert (found.line, found.key, found.facts["file"]) == (
         7,
         "own-certificate-missing",
-        tmp_path / "own.pem",
+        str(tmp_path / "own.pem"),
     )
 
 
