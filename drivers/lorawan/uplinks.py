@@ -5,7 +5,8 @@ Each server has a form of its own, known by where it has the DevEUI:
   Milesight's gateways (milesight.com, Uplink Data), in hexadecimal;
 - The Things Stack (thethingsindustries.com, Data Formats), which omits what is 0 or empty;
 - LORIOT (docs.loriot.io, Uplink Data Message), Actility ThingPark (AS API, Uplink frames), MultiTech
-  (multitech.net, MQTT Messages) and Helium's console (docs.helium.com).
+  (multitech.net, MQTT Messages), Kerlink Wanesy (Data Up), Helium's console (docs.helium.com) and The
+  Things Network 2 (API Reference, Uplink Messages).
 """
 
 from __future__ import annotations
@@ -116,6 +117,25 @@ FORMS = (
         event_id=("uuid",),
         dev_addr="devaddr",
         device_name="name",
+    ),
+    Form(
+        dev_eui="endDevice.devEui",
+        data="payload",
+        is_hexadecimal=True,
+        port="fPort",
+        counter="fCntUp",
+        received=("recvTime",),
+        event_id=("id",),
+        dev_addr="endDevice.devAddr",
+        signs_of_life=("fCntUp",),
+    ),
+    Form(
+        dev_eui="hardware_serial",
+        data="payload_raw",
+        counter="counter",
+        received=("metadata.time",),
+        device_name="dev_id",
+        signs_of_life=("payload_raw",),
     ),
 )
 

@@ -660,6 +660,16 @@ MULTITECH = (
     b'"timestamp":"2018-10-26T14:05:52Z","time":"2018-10-26T14:05:52Z","tmst":3219211908,'
     b'"deveui":"00-80-00-00-04-00-12-34"}'
 )
+WANESY = (
+    b'{"fCntUp":0,"fCntDown":0,"adr":true,"gwCnt":1,"endDevice":{"devEui":"0000000000006D31",'
+    b'"devAddr":"020DC496","cluster":{"id":359}},"payload":"01755c","ulFrequency":867.5,'
+    b'"recvTime":1580303319712,"modulation":"LORA","id":"5e3183d822697b0001e62549","confirmed":true,'
+    b'"encrypted":false,"encodingType":"HEXA","fPort":3,"dataRate":"SF9BW125"}'
+)
+THINGS_NETWORK_2 = (
+    b'{"app_id":"my-app-id","dev_id":"my-dev-id","hardware_serial":"0102030405060708","port":1,"counter":2,'
+    b'"payload_raw":"AXVc","payload_fields":{},"metadata":{"time":"1970-01-01T00:00:00Z"}}'
+)
 
 
 @pytest.mark.parametrize(
@@ -681,13 +691,17 @@ MULTITECH = (
         ("loriot/#", "loriot/app", LORIOT, "be7a0000000014e2", 2, "01755c"),
         ("thingpark/uplink", "thingpark/uplink", THINGPARK, "70b3d5e75e0141f4", 85, "01755c"),
         ("lora/+/up", "lora/00-80-00-00-04-00-12-34/up", MULTITECH, "0080000004001234", 1, "01755c"),
+        ("wanesy/up", "wanesy/up", WANESY, "0000000000006d31", 3, "01755c"),
+        ("+/devices/+/up", "my-app-id/devices/my-dev-id/up", THINGS_NETWORK_2,
+         "0102030405060708", 1, "01755c"),
     ],
 )  # fmt: skip
 async def test_every_network_server_is_heard(
     broker: Broker, topic: str, at: str, message: bytes, eui: str, port: int, data: str
 ) -> None:
     """Messages of public programs and manuals: github.com/diwise, chirpstack.io, milesight.com,
-    thethingsindustries.com, docs.loriot.io, docs.thingpark.com, multitech.net."""
+    thethingsindustries.com, docs.loriot.io, docs.thingpark.com, multitech.net, github.com/icra/wanesy-read,
+    thethingsnetwork.org."""
     said: list[Any] = []
     options = Options(url=broker.url, topic=topic)
 
@@ -714,6 +728,7 @@ async def test_every_network_server_is_heard(
     b'{"end_device_ids":{"dev_eui":"%s"},"downlink_queued":{"f_port":1}}',
     b'{"end_device_ids":{"dev_eui":"%s"},"location_solved":{"service":"x"}}',
     b'{"cmd":"txd","EUI":"%s","seqdn":1}',
+    b'{"endDevice":{"devEui":"%s"},"status":"SENT"}',
 ])  # fmt: skip
 def test_what_a_server_says_of_itself_is_no_sign_of_life(other: bytes) -> None:
     assert parse_uplink(other % EUI.encode()) is None
