@@ -25,6 +25,7 @@ from .frames import (
     WAKE_UP,
     WILDCARD,
     MeterFrame,
+    holds_beginning,
     iter_replies,
     split_frames,
 )
@@ -73,6 +74,8 @@ class MeterBus(Bus):
         """Whether more than one meter's reply came when all were asked at once; None: they were not."""
         self._unanswered_at_s: dict[str, float] = {}
         """By meter, when its last request without any reply was given up, in monotonic seconds."""
+        self._answering_meters: set[str] = set()
+        """Those that have replied, so that they are set to the speed of the line."""
 
     async def read(self, device: Device) -> ItemData:
         """All items of the device. What it refuses, or alone does not answer, is left out. Raises
@@ -183,14 +186,21 @@ class MeterBus(Bus):
             return next((reply for reply in replies if not (reply.control & REFUSED and may_be_late)), None)
 
         try:
-            return await self._port.exchange(request.encode(), find_reply, self.timeout_s)
+            reply = await self._port.exchange(request.encode(), find_reply, self.timeout_s)
         except ReadFailed as failed:
             if not any(map(is_reply, iter_replies(received, request.meter))):
                 self._unanswered_at_s[request.meter] = time.monotonic()
-            # The repeated request, and late replies to others, are in order.
-            if failed.kind is FailureKind.DAMAGED and not split_frames(received)[1].strip(WAKE_UP):
+            if failed.kind is FailureKind.DAMAGED and not self._may_be_damaged(request.meter, received):
                 raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0) from failed
             raise
+        self._answering_meters.add(request.meter)
+        return reply
+
+    def _may_be_damaged(self, meter: str, received: bytes) -> bool:
+        """Whether a damaged reply of the meter is in what was received. The repeated request, and late
+        replies to others, are in order; so is the heartbeat of a converter."""
+        noise = split_frames(received)[1].strip(WAKE_UP)
+        return bool(noise) and (meter not in self._answering_meters or holds_beginning(noise))
 
 
 def _answers(frame: MeterFrame, request: int, di: str, sequence: int | None = None) -> bool:

@@ -56,6 +56,14 @@ def split_frames(data: bytes) -> tuple[list[MeterFrame], bytes]:
     return frames, bytes(others + data[end:])
 
 
+def holds_beginning(data: bytes) -> bool:
+    """Whether a frame may begin in these bytes."""
+    return any(
+        data[start : start + 1] == START and data[start + 7 : start + 8] in (START, b"")
+        for start in range(len(data))
+    )
+
+
 def iter_replies(data: bytes, meter: str) -> Iterator[MeterFrame]:
     """The replies of a meter, whose number may contain A for any digit, in what was received."""
     for frame in split_frames(data)[0]:

@@ -105,6 +105,8 @@ class SerialFramer(ReplyFramer):
         super().__init__()
         self._echo = b""
         """What a two-wire adapter that hears itself returns before the reply."""
+        self._answering_units: set[int] = set()
+        """Those that have replied, so that they are set to the speed of the line."""
         self.on_stray: Callable[[], None] = lambda: None
         """Called when a reply arrives outside of a request, or besides its reply."""
 
@@ -121,8 +123,10 @@ class SerialFramer(ReplyFramer):
                 self.on_stray()
             return b""
         reply = next(filter(None, (self._find_frame(data, *body) for body in self._bodies)), b"")
-        if reply and _holds_reply(data.replace(reply, b"", 1)):
-            self.on_stray()
+        if reply:
+            self._answering_units.add(self._unit)
+            if _holds_reply(data.replace(reply, b"", 1)):
+                self.on_stray()
         return reply
 
     def _find_frame(self, data: bytes, begin: bytes, size: int) -> bytes:
@@ -138,13 +142,20 @@ class SerialFramer(ReplyFramer):
     def classify_failure(self) -> ReadFailed:
         self.is_waiting = False
         data, unit = self._received.removeprefix(self._echo), self._unit
-        if not data:
+        if not data or not self._may_be_damaged(data):
             return ReadFailed("timeout", FailureKind.TIMEOUT, unit=unit)
         if not _has_right_checksum(data):
             return ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
         if data[0] != unit:  # The one that was asked is silent all the same.
             return ReadFailed("reply-unit", FailureKind.TIMEOUT, unit=unit, other=data[0])
         return ReadFailed("reply-length", FailureKind.DAMAGED, unit=unit, bytes=len(data) - 5)
+
+    def _may_be_damaged(self, data: bytes) -> bool:
+        """Whether a reply that is not whole may be in what was received; else it is the heartbeat of a
+        converter."""
+        if self._unit not in self._answering_units or _has_right_checksum(data):
+            return True
+        return any(bytes((self._unit, begin[0])) in data for begin, _ in self._bodies)
 
 
 class TcpFramer(ReplyFramer):

@@ -133,6 +133,16 @@ async def test_an_item_that_the_meter_does_not_have_is_left_out_for_a_while(
         assert line.requests.count(demand) == (2 if refuses else 3)
 
 
+@pytest.mark.parametrize("heartbeat", [b"HB:01", b"www.usr.cn", b"heartbeat!"])
+async def test_the_heartbeat_of_a_converter_costs_no_item(line: Line, heartbeat: bytes) -> None:
+    replay = Replay("000000000161")
+    line.answer = lambda request: [(0.0, heartbeat), *replay.answer(request)]
+    absent = MeterPoint(di="02800002", format="XX.XX")
+    async with on_line(line, timeout=1) as bus:
+        for _ in range(3):
+            assert await bus.read(a_meter(energy=ENERGY, frequency=absent, voltage=VOLTAGE)) == READ_ITEMS
+
+
 async def test_a_meter_that_falls_silent_within_a_reading_loses_no_item_for_long(line: Line) -> None:
     replay = Replay("000000000161")
     line.answer = lambda request: replay.answer(request) if len(line.requests) == 1 else []

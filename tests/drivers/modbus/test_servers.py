@@ -148,6 +148,23 @@ async def test_the_heartbeat_of_a_converter_is_no_late_reply() -> None:
     assert {request[5] for request in asked} == {1}
 
 
+async def test_the_heartbeat_of_a_converter_is_no_reply_to_what_the_device_lacks() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readexactly(8)
+            writer.write(b"HB\r\n" + registers(request) * (request[2:4] == b"\0\5"))
+            await writer.drain()
+
+    device = a_device(
+        x=RegisterPoint(address=5), y=RegisterPoint(address=900), z=RegisterPoint(address=901)
+    )
+    async with serving(talk, "rtu+tcp") as url, connect(Options(url=url, timeout=0.5), ()) as bus:
+        with pytest.raises(ReadFailed):
+            await bus.read(device)
+        for _ in range(2):
+            assert await bus.read(device) == {"holding": {5: 5}}
+
+
 async def test_a_published_reply_with_number_0() -> None:
     """From a public report: five floating-point numbers of unit 160."""
     reply = bytes.fromhex(
