@@ -210,7 +210,7 @@ def line_with(text: str, found: str, otherwise: int = 0, *, last: bool = False) 
     numbers = [
         number
         for number, line in enumerate(text.split("\n"), 1)
-        if re.search(rf"(?<![\w.-]){re.escape(found)}(?![\w-])", line.partition("#")[0])
+        if re.search(rf"(?<![\w.-]){re.escape(found)}(?![\w/-])", line.partition("#")[0])
     ]
     return numbers[-1 if last else 0] if numbers else otherwise
 

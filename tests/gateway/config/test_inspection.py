@@ -77,6 +77,12 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
     assert (found.line, found.key) == (6, "store-folder")
 
 
+def test_a_folder_in_place_of_a_secret(tmp_path: Path) -> None:
+    bus = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{tmp_path}"\n'
+    (found,) = inspected(tmp_path / "site.toml", f'[journal]\npath = "{tmp_path}/a.db"\n{bus}')
+    assert (found.line, found.key) == (10, "secret-unreadable")
+
+
 def test_a_token_that_can_be_guessed(tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("\ufeffshort\r\n", "utf-8")
