@@ -96,6 +96,11 @@ _SECTIONS = (
     "schema", "title", "source", "verified", "extends", "identity", "names", "maps", "sign", "login",
     "online", "offline", *_MESSAGE_SECTIONS, "reply", "command", "example", "examples",
 )  # fmt: skip
+_FIELDS = {
+    "opening": SAMPLE_FIELDS, "telemetry": SAMPLE_FIELDS, "history": SAMPLE_FIELDS, "alarm": ALARM_FIELDS,
+    "event": ("*",),
+}  # fmt: skip
+"""What the body of a record may hold, by section; of the opening, that of the newest sample of a device."""
 _HEADER = re.compile(r"\s*\[\[?\s*([\w.\"'-]+)\s*\]?\]")
 _KEY = re.compile(r"\s*([\w-]+|\"[^\"]*\"|'[^']*')\s*=")
 _CAPTURE = re.compile(r"\{([\w.]+)\}")
@@ -358,11 +363,9 @@ class _DialectReader(TomlReader):
             return None
         names = self._message_names(section)
         before = len(self.mistakes)
+        known = _FIELDS.get(section, ())
         for key in keys.when:
-            if f"data.{key}" not in names.levels and "data.*" not in names.levels:
-                known = sorted(
-                    name.removeprefix("data.") for name in names.levels if name.startswith("data.")
-                )
+            if key not in known and "*" not in known:
                 self.add_mistake((*path, "when"), "when-name", name=key, known=", ".join(known) or "–")
         topic = self._text(keys.topic, names, (*path, "topic"))
         reply_id = self._text(keys.reply_id, names, (*path, "reply_id"))
@@ -400,15 +403,9 @@ class _DialectReader(TomlReader):
             )
         if section == "opening":
             return self._names(Level.DEVICE, leave_out=("backfill",))
-        fields = {
-            "telemetry": SAMPLE_FIELDS,
-            "history": SAMPLE_FIELDS,
-            "alarm": ALARM_FIELDS,
-            "event": ("*",),
-        }
         return self._names(
             Level.VALUE,
-            fields=fields[section],
+            fields=_FIELDS[section],
             leave_out=()
             if section in ("telemetry", "history")
             else ("values", "value", "value.name", "value.point", "value.unit"),

@@ -196,13 +196,15 @@ class MessageRule(msgspec.Struct, frozen=True):
     one_record: bool
     """One message has one record."""
 
-    def fits(self, kind: str, device_kind: str, body: Mapping[str, Any]) -> bool:
-        """Whether a record is said by this message."""
+    def fits(self, kind: str, device_kind: str, body: Mapping[str, Any] | None) -> bool:
+        """Whether a record is said by this message; None: it is not known yet."""
         keys = self.keys
         return (
             (not keys.kinds or kind in keys.kinds)
             and (not keys.device_kinds or device_kind in keys.device_kinds)
-            and all(is_among(body.get(name), wanted) for name, wanted in keys.when.items())
+            and (
+                body is None or all(is_among(body.get(name), wanted) for name, wanted in keys.when.items())
+            )
         )
 
 

@@ -21,6 +21,7 @@ from gateway.config.dialect.template import (
     Placeholder,
     Text,
     Typed,
+    placeholders,
 )
 from gateway.model import Record, Stamp
 
@@ -299,7 +300,18 @@ class CompiledRule:
     def __init__(self, rule: MessageRule, compiler: Compiler) -> None:
         self.rule = rule
         self._compiler = compiler
+        named = (each.name for part in (rule.topic, rule.payload) for each in placeholders(part))
+        self._needs = {
+            name.removeprefix("device.")
+            for name in named
+            if name.startswith("device.") and name not in _OWN_FACTS
+        }
+        """Keys of a device's identity."""
         self._made: dict[str, tuple[Callable[..., str], Callable[..., bytes], Callable[..., str]]] = {}
+
+    def knows(self, device: DeviceFacts) -> bool:
+        """Whether the device has all that this message names."""
+        return self._needs <= device.keys.keys()
 
     def render(self, scope: Scope) -> tuple[str, bytes, str]:
         """Topic, payload and the id of the reply, of a message of these groups of records."""
@@ -347,6 +359,7 @@ _GETTERS: dict[str, Getter] = {
     "value.unit": lambda m, d, r, v: v[3].unit,
     "received": lambda m, d, r, v: m.received,
 }
+_OWN_FACTS = ("device.name", "device.kind", "device.title", "device.room", "device.secret")
 _UNUSED: Any = (None, None, None, None)
 _NO_DEVICE: Any = None
 _NO_RECORD: Any = None

@@ -39,8 +39,8 @@ from .facts import DeviceFacts, Scope, find_pointer, text_of
 
 MAX_NUMBER = 0xFFFF_FFFF
 """Numbers of messages start anew after this one."""
-MAX_OWN_TOPICS = 256
-"""Topics of answers that are remembered: a broker may send back what was published to them."""
+MAX_OWN_ANSWERS = 256
+"""Answers that are remembered: a broker may send them back, where their topic is subscribed to."""
 MAX_KNOWN_COMMANDS = 1024
 """Commands whose first arrival is remembered, where the platform's numbers start anew."""
 DEFAULT_MAX_DEVICES = 200
@@ -88,7 +88,7 @@ class DeclarativeDialect(Dialect):
         }
         self._replies = [(rule, self._topic_expression(rule.topic)) for rule in file.replies]
         self._commands = [(rule, self._topic_expression(rule.topic)) for rule in file.commands]
-        self._own_topics: OrderedDict[str, None] = OrderedDict()
+        self._own_answers: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._known_commands: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 
     @property
@@ -120,10 +120,16 @@ class DeclarativeDialect(Dialect):
 
     def opening_messages(self, latest: Mapping[str, Record]) -> Iterable[Sequence[Message]]:
         for rule in self._opening:
-            yield list(self._opening_of(rule))
+            yield list(self._opening_of(rule, latest))
 
-    def _opening_of(self, rule: CompiledRule) -> Iterator[Message]:
-        devices = [each for each in self._devices.values() if _fits_device(rule.rule, each)]
+    def _opening_of(self, rule: CompiledRule, latest: Mapping[str, Record]) -> Iterator[Message]:
+        """About the devices that it fits by their newest sample; one without a sample may be well."""
+        devices = [
+            each
+            for name, each in self._devices.items()
+            if rule.knows(each)
+            and rule.rule.fits("sample", each.kind, latest[name].body if name in latest else None)
+        ]
         if not rule.rule.device_loops:
             groups: list[list[DeviceFacts]] = [[]]
         else:
@@ -137,19 +143,19 @@ class DeclarativeDialect(Dialect):
         records = list(records)
         if not records:
             return
-        rule = self._only_rule(records[0].lane, backfill)
-        if rule is None:
+        only = self._only_rule(records[0].lane, backfill)
+        if only is None:
             yield from self._group_by_rule(records, backfill)
             return
-        most = rule.keys.max_records or len(records)
+        most = only.rule.keys.max_records or len(records)
         for device, of_device in _by_device(records).items():
             facts = self._facts.get(device)
-            if facts is None:
+            if facts is None or not only.knows(facts):
                 continue
             said = [record for record in of_device if facts.has_values(record.body)]
             yield from (said[first : first + most] for first in range(0, len(said), most))
 
-    def _only_rule(self, lane: Lane, backfill: bool) -> MessageRule | None:
+    def _only_rule(self, lane: Lane, backfill: bool) -> CompiledRule | None:
         """The rule of a lane of samples, if it is one, without conditions, for messages that each are of
         one device."""
         if lane is not Lane.TELEMETRY or len(rules := self._lanes[lane, backfill]) != 1:
@@ -157,7 +163,7 @@ class DeclarativeDialect(Dialect):
         rule = rules[0].rule
         keys = rule.keys
         conditions = keys.kinds or keys.device_kinds or keys.when or keys.max_values or rule.record_level
-        return rule if rule.device_level and not conditions else None
+        return rules[0] if rule.device_level and not conditions else None
 
     def _group_by_rule(self, records: Iterable[Record], backfill: bool) -> Iterator[list[Record]]:
         open_groups: dict[Any, _Group] = {}
@@ -204,7 +210,7 @@ class DeclarativeDialect(Dialect):
         return message and message._replace(reply_id="")
 
     def parse(self, topic: str, payload: bytes, at: Stamp) -> Iterable[Incoming]:
-        if topic in self._own_topics:
+        if (topic, payload) in self._own_answers:
             return
         for reply, expression in self._replies:
             if found := expression.fullmatch(topic):
@@ -235,7 +241,7 @@ class DeclarativeDialect(Dialect):
         if is_sample and not facts.has_values(record.body):
             return None
         for rule in self._lanes[record.lane, backfill and is_sample]:
-            if rule.rule.fits(record.kind, facts.kind, record.body):
+            if rule.rule.fits(record.kind, facts.kind, record.body) and rule.knows(facts):
                 return rule, facts
         return None
 
@@ -414,12 +420,11 @@ class DeclarativeDialect(Dialect):
 
     def _answer(self, rule: AnswerRule, scope: Scope, device: DeviceFacts) -> Message:
         at = (scope, device, _NO_ITEM, _NO_ITEM)
-        topic = self._compiler.text(rule.topic)(*at)
-        self._own_topics[topic] = None
-        self._own_topics.move_to_end(topic)
-        if len(self._own_topics) > MAX_OWN_TOPICS:
-            self._own_topics.popitem(last=False)
-        return Message(topic, self._compiler.json(rule.payload)(*at))
+        message = Message(self._compiler.text(rule.topic)(*at), self._compiler.json(rule.payload)(*at))
+        self._own_answers[message.topic, message.payload] = None
+        if len(self._own_answers) > MAX_OWN_ANSWERS:
+            self._own_answers.popitem(last=False)
+        return message
 
 
 class _Group:
@@ -472,10 +477,6 @@ def _parts(record: Record, facts: DeviceFacts, most: int) -> Iterable[Record]:
 def _count_values(record: Record) -> int:
     values = record.body.get("values")
     return len(values) if isinstance(values, dict) else 0
-
-
-def _fits_device(rule: MessageRule, device: DeviceFacts) -> bool:
-    return not rule.keys.device_kinds or device.kind in rule.keys.device_kinds
 
 
 def _captures(name: str) -> bool:

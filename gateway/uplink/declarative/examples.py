@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gateway.config.dialect.identity import identity_of
 from gateway.config.dialect.rules import SECRET, DialectFile
 from gateway.config.fields import Table, struct_from_table
+from gateway.config.options import Identity
 from gateway.model import (
     GATEWAY_DEVICE,
     Checks,
@@ -103,9 +105,9 @@ class Difference(msgspec.Struct, frozen=True):
 def example_dialect(file: DialectFile) -> DeclarativeDialect:
     """The dialect of a file at the site of its examples; its messages are numbered from 1. Raises
     `ConfigError`."""
-    site = _struct(ExampleSite, file.example)
-    gateway = _facts(file, GATEWAY_DEVICE, {"kind": GATEWAY_DEVICE, **site.gateway})
-    devices = {name: _facts(file, name, keys) for name, keys in site.devices.items()}
+    site: ExampleSite = _struct(ExampleSite, file.example)
+    gateway = _facts(file, site, GATEWAY_DEVICE, {"kind": GATEWAY_DEVICE, **site.gateway})
+    devices = {name: _facts(file, site, name, keys) for name, keys in site.devices.items()}
     compiler = Compiler(
         gateway, site.site, site.epoch, ZoneInfo(site.timezone), file.maps, file.signs, lambda at: at
     )
@@ -185,11 +187,12 @@ def _received(example: Example, received: ExampleMessage, dialect: DeclarativeDi
     return made
 
 
-def _facts(file: DialectFile, name: str, given: Mapping[str, str]) -> DeviceFacts:
-    keys = {key: text for key, text in given.items() if key not in (SECRET, "kind", "title", "room")}
-    secret = given.get(SECRET, "")
+def _facts(file: DialectFile, site: ExampleSite, name: str, given: Mapping[str, str]) -> DeviceFacts:
+    kind, secret = given.get("kind", ""), given.get(SECRET, "")
+    identity = Identity(gateway=site.gateway, device=site.devices)
+    keys, _ = identity_of(file, identity, site.site, name, kind)
     return DeviceFacts(
-        name, given.get("kind", ""), keys, file.names,
+        name, kind, keys, file.names,
         title=given.get("title", ""), room=given.get("room", ""), secret=lambda: secret,
     )  # fmt: skip
 
