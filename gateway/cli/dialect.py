@@ -13,7 +13,8 @@ from gateway.base.clock import SystemClock, local_day
 from gateway.config import Mistakes, Site
 from gateway.config.dialect.file import dialect_names, find_dialect, load_dialect
 from gateway.config.dialect.identity import identity_mistakes
-from gateway.config.dialect.rules import NATIVE, DialectFile
+from gateway.config.dialect.rules import NATIVE, DialectFile, is_secret
+from gateway.config.dialect.template import placeholders
 from gateway.config.options import Identity
 from gateway.config.reading import localized
 from gateway.config.site_file import search_folders
@@ -103,7 +104,7 @@ async def _try(dialect: DialectFile, options: argparse.Namespace) -> int:
             raise JournalFailed("journal-missing")
         async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
             here = _at_site(dialect, site, await reader.read_meta("epoch"))
-            await _print_day(here, reader, options.limit, schemas)
+            await _print_day(dialect, here, reader, options.limit, schemas)
     except JournalFailed:
         print(cli_text("dialect-examples"))
         for number, messages in enumerate(example_messages(dialect), 1):
@@ -141,12 +142,15 @@ def _at_site(dialect: DialectFile, site: Site, epoch: str) -> DeclarativeDialect
 
 
 async def _print_day(
-    dialect: DeclarativeDialect, reader: JournalReader, limit: int, schemas: _Schemas
+    file: DialectFile, dialect: DeclarativeDialect, reader: JournalReader, limit: int, schemas: _Schemas
 ) -> None:
     """What is sent on a connection, and what the records of the newest day become."""
     try:
         if login := dialect.login():
-            print(cli_text("dialect-login", client_id=login.client_id, username=login.username))
+            # A token may be the user name.
+            is_token = any(is_secret(each.name) for each in placeholders(file.login.get("username", ())))
+            username = "…" if is_token else login.username
+            print(cli_text("dialect-login", client_id=login.client_id or "–", username=username))
         openings = [message for step in dialect.opening_messages({}) for message in step]
         _print_messages(cli_text("dialect-opening"), openings, limit, schemas)
     except LinkDown as error:

@@ -317,7 +317,7 @@ class _DialectReader(TomlReader):
         for name, text in msgspec.structs.asdict(keys).items():
             names = self._names(
                 Level.MESSAGE,
-                secrets=name == "password",
+                secrets=name != "client_id",
                 leave_out=("message.id", "message.number", "backfill"),
             )
             found[name] = self._text(text, names, ("login", name))
