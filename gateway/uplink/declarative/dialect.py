@@ -221,6 +221,17 @@ class DeclarativeDialect(Dialect):
                 yield from self._request(command, found, payload, at)
                 return
 
+    def confirm_response(self, message: Message, response: bytes) -> Confirmation:
+        for rule, expression in self._replies:
+            if found := expression.fullmatch(message.topic):
+                try:
+                    (said,) = self._confirmation(rule, found, response)
+                except GatewayError as error:
+                    # What is no reply of the platform comes from something before it.
+                    return Confirmation(message.reply_id, error.key, is_passing=True)
+                return msgspec.structs.replace(said, reply_id=message.reply_id)
+        return Confirmation(message.reply_id)
+
     def reply_message(self, request: Request, row: CommandRow) -> Message | None:
         rule, scope, device = request.context
         if rule.reply is None:

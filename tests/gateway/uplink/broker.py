@@ -84,6 +84,14 @@ class Broker:
             writer.write(bytes((0xE0, 2, code, 0)))
             writer.close()
 
+    def send(self, topic: str, content: Any) -> None:
+        """Publish with QoS 0 to everybody, in MQTT 5."""
+        name, payload = topic.encode(), msgspec.json.encode(content)
+        body = len(name).to_bytes(2, "big") + name + b"\0" + payload
+        low, high = len(body) % 128, len(body) // 128
+        for writer in self._writers:
+            writer.write(bytes((0x30, low | 0x80, high) if high else (0x30, low)) + body)
+
     def release(self) -> None:
         """Acknowledge what was held, and everything from now on."""
         self.hold = False
