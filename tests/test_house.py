@@ -138,7 +138,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         (
             "cryptography",
             r"drivers/ble/formats\.py gateway/capabilities/needs/seal\.py"
-            r" gateway/capabilities/safety/web_push\.py"
+            r" gateway/capabilities/safety/web_push\.py gateway/uplink/signature\.py"
             r" gateway/web/certificates\.py gateway/web/passwords\.py gateway/wire/trust\.py",
         ),
         # What streams are, and what pictures are.
@@ -157,6 +157,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         # What asks, and what hears.
         ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
         ("heroicons", r"gateway/web/icons\.py"),
+        ("rfc8785", r"gateway/uplink/signature\.py"),
         ("segno", r"gateway/web/qr\.py"),
         ("serial", r"gateway/wire/serialport\.py"),
         ("tomlkit", r"gateway/config/editing\.py"),

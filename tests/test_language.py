@@ -33,7 +33,7 @@ NAMES = frozenset(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
         HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
         SIM SVG Schema TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English p50 p99 null
-        iPhone iPad iOS Safari Chrome Firefox"""
+        iPhone iPad iOS Safari Chrome Firefox Ed25519 Base64"""
     )
 )
 """What has no Chinese name, or stands so on the device, the keyboard or the button."""

@@ -17,7 +17,7 @@ from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.certificates import serving_findings
 from gateway.words import preferred_language, translate
 
-INFORMATIVE = ("restriction", "uplink-restriction")
+INFORMATIVE = ("restriction", "uplink-restriction", "uplink-unsigned")
 """Findings about which nothing has to be done."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Checks, ConfigError, GatewayError, LinkDown, Point, Value
+from gateway.model import UPLINK_DEVICE, Checks, ConfigError, GatewayError, LinkDown, Point, Value
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
@@ -53,6 +53,7 @@ def inspect_site(
     for (first, first_port), (second, port) in itertools.combinations(ports.items(), 2):
         if _are_one_port(first_port, port):
             reader.add_mistake(second, "port-twice", port=port, other=".".join(first))
+    _check_commands(site, reader)
     for capability in capabilities():
         capability.section.inspect(site, reader)
     for where, error in errors:
@@ -86,6 +87,14 @@ def inspect_site(
         for mistake in inspect_profile(model, load_profile(model))
     ]
     return reader.mistakes + in_models
+
+
+def _check_commands(site: Site, reader: TomlReader) -> None:
+    """Those that platforms may give and cannot."""
+    for name, options in site.uplinks.items():
+        for action in options.unsignable_commands:
+            table = ("uplink",) if name == UPLINK_DEVICE else ("uplink", name)
+            reader.add_mistake((*table, "commands"), "action-unsigned", action=action)
 
 
 def _check_certificates(site: Site, reader: TomlReader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from collections.abc import Iterable
@@ -11,18 +12,29 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.model import Checks, Driver, is_host, is_server_url
+from gateway.model import MILD_ACTIONS, Checks, Driver, is_host, is_server_url
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
+from .dialect.rules import NATIVE
 from .reading import NAME_PATTERN
 
 MAX_SOCKET_PATH_BYTES = 107
 """`sun_path` with its final NUL (unix(7))."""
 
+PUBLIC_KEY_BYTES = 32
+"""Of Ed25519 (RFC 8032, 5.1.5)."""
+
 
 def _is_port(number: int) -> bool:
     return 0 < number < 65_536
+
+
+def _is_public_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == PUBLIC_KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _is_platform_url(text: str) -> bool:
@@ -155,12 +167,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, and other
     addresses of it that are used in turn while the first does not answer or acknowledge; the dialect
-    that it speaks (`native`, or a file of `config/dialects/`) with the identities that this needs, the
-    commands it may give (none unless listed), and how a backlog is sent: at most `rate` points per second
-    (0: as fast as it is acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to
-    one record per device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the
-    devices that match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`;
-    everything unless stated.
+    that it speaks (`native`, or a file of `config/dialects/`) with the identities that this needs. The
+    commands it may give, none unless listed: signed with one of the `command_keys` (Ed25519 public keys in
+    Base64, by id), except where the site trusts its broker for the action. How a backlog is sent: at most
+    `rate` points per second (0: as fast as it is acknowledged); telemetry older than `thin_after` seconds
+    (0: never) is thinned to one record per device and `thin_to` seconds, for metered links. What it
+    receives: the `lanes`, and the devices that match one of `devices` (`*` and `?` stand for any
+    characters) or are of one of the `kinds`; everything unless stated.
     """
 
     title: str | dict[str, str] = ""
@@ -169,6 +182,8 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     dialect: str = "native"
     identity: Identity = Identity()
     commands: tuple[str, ...] = ()
+    command_keys: dict[str, str] = msgspec.field(default_factory=dict)
+    trust: dict[str, Literal["broker"]] = msgspec.field(default_factory=dict)
     rate: float = 0
     thin_after: float = 0
     thin_to: float = 60
@@ -178,6 +193,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
 
     CHECKS: ClassVar[Checks] = {
         "url": (_is_platform_url, "platform-url"),
+        "command_keys": (lambda keys: all(map(_is_public_key, keys.values())), "command-key"),
         "fallback_urls": (lambda urls: all(map(_is_platform_url, urls)), "platform-url"),
         "rate": (lambda rate: rate >= 0, "not-negative"),
         "thin_after": (lambda seconds: seconds >= 0, "not-negative"),
@@ -191,6 +207,16 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
             "fallback-scheme",
         ),
     }
+
+    def must_be_signed(self, action: str) -> bool:
+        """Whether the platform's command for this action needs a signature."""
+        return action not in MILD_ACTIONS and self.trust.get(action) != "broker"
+
+    @property
+    def unsignable_commands(self) -> list[str]:
+        """Those that it may give and cannot: they must be signed, and by whom is not known."""
+        has_keys = self.command_keys and self.dialect == NATIVE
+        return [] if has_keys else [action for action in self.commands if self.must_be_signed(action)]
 
     @property
     def is_http(self) -> bool:

@@ -116,7 +116,7 @@ class ControlCalls(Mapping[str, Handler]):
         for uplink in self._gateway.uplinks.values():
             findings += [
                 {"key": f"uplink-{key}", "facts": {**facts, "uplink": uplink.name}}
-                for key, facts in uplink.notices()
+                for key, facts in (*uplink.notices(), *uplink.command_notices())
             ]
         overload = self._gateway.overload
         if overload.is_reported:

@@ -13,7 +13,7 @@ from gateway.model.checks import (
     is_host,
     is_server_url,
 )
-from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
+from gateway.model.command import MILD_ACTIONS, Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import (
     FAILURES_UNTIL_OFFLINE,
     Action,
@@ -58,6 +58,7 @@ __all__ = [
     "LATCHING_HAZARDS",
     "LINE_CHECKS",
     "MAX_DELAY_S",
+    "MILD_ACTIONS",
     "MORE_PLACES",
     "UNKNOWN_FIRE_POINT",
     "UPLINK_DEVICE",

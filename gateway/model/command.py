@@ -16,6 +16,10 @@ Argument = bool | Integer | float | Annotated[str, msgspec.Meta(max_length=256)]
 """An argument of a command from outside; its size is bounded."""
 
 
+MILD_ACTIONS = frozenset({"acknowledge", "mute"})
+"""The platform's commands that need no signature: they open, switch and change nothing."""
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command of a person or the platform, received `at`. `expires` is Unix time in milliseconds."""
 
@@ -29,6 +33,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """`upstream`, `dashboard` or `console`; each has its own allowed actions."""
     by: str = ""
     """The person, for the audit."""
+    objection: str = ""
+    """Why whoever sent it may not, as a key of the table `error` in `words/`."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

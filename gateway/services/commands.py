@@ -139,7 +139,7 @@ class Commands(Service):
             "lifetime-too-long": expires > at.wall_ms + MAX_LIFETIME_MS,
             "maybe-repeated": expires <= highest_forgotten(rows, at),
         }
-        return next((reason for reason, applies in objections.items() if applies), "")
+        return next((reason for reason, applies in objections.items() if applies), command.objection)
 
 
 def latest_expiry(rows: Rows) -> int:

@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True):
 
     command: Command
     context: Any = None
+    signed_with: str = ""
+    """The id of the key with which it is signed; empty without a valid signature."""
 
 
 class Confirmation(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ def build_dialect(
     """The dialect of an uplink of a site. `epoch`: of the journal; `correct_stamp`: corrects a stamp from
     a clock that was not set."""
     if options.dialect == NATIVE:
-        return NativeDialect(site.centre.id, epoch, correct_stamp)
+        return NativeDialect(site.centre.id, epoch, correct_stamp, options.command_keys)
     chosen = filter_of(options, site.devices.values()).devices
     devices = {name: each for name, each in site.devices.items() if chosen is None or name in chosen}
     return build_declarative(

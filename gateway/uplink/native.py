@@ -6,7 +6,7 @@ epoch, device and lane the numbers run from 1 without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -113,7 +113,12 @@ class Ledger(msgspec.Struct, frozen=True):
 
 class CommandMessage(msgspec.Struct, frozen=True):
     """A command. `expires` is Unix time in milliseconds, at most an hour ahead. A repetition with the same
-    id is not executed; the same id with other content is denied."""
+    id is not executed; the same id with other content is denied.
+
+    All but a few actions must be signed, unless the site trusts the broker for them: `signature` is the
+    Base64 of the Ed25519 signature, by the key with the id `key`, of the canonical JSON (RFC 8785) of the
+    object with `id`, `device`, `action`, `expires`, `args`, `by` and `audience`, which is the id of the
+    site."""
 
     id: Id
     device: Name
@@ -121,6 +126,9 @@ class CommandMessage(msgspec.Struct, frozen=True):
     expires: Integer
     args: dict[str, Argument] = {}
     by: str = ""
+    audience: str = ""
+    key: str = ""
+    signature: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -144,7 +152,16 @@ _decode_command = msgspec.json.Decoder(CommandMessage).decode
 class NativeDialect(Dialect):
     """JSON, and the ledger as proof."""
 
-    def __init__(self, site: str, epoch: str, correct_stamp: CorrectStamp = lambda at: at) -> None:
+    def __init__(
+        self,
+        site: str,
+        epoch: str,
+        correct_stamp: CorrectStamp = lambda at: at,
+        command_keys: Mapping[str, str] | None = None,
+    ) -> None:
+        """`command_keys`: the public keys of those who sign commands, in Base64, by id."""
+        self._site = site
+        self._command_keys = command_keys or {}
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
         self._correct_stamp = correct_stamp
@@ -197,7 +214,20 @@ class NativeDialect(Dialect):
             origin="upstream",
             by=asked.by[:64],
         )
-        return (Request(command),)
+        if not asked.signature:
+            return (Request(command),)
+        if objection := self._signature_objection(asked):
+            return (Request(msgspec.structs.replace(command, objection=objection)),)
+        return (Request(command, signed_with=asked.key),)
+
+    def _signature_objection(self, asked: CommandMessage) -> str:
+        from .signature import signature_objection  # noqa: PLC0415  its library is large
+
+        if asked.audience != self._site:
+            return "signature-audience"
+        fields = msgspec.structs.asdict(asked)
+        key, signature = fields.pop("key"), fields.pop("signature")
+        return signature_objection(self._command_keys, key, signature, fields)
 
     def reply_message(self, request: Request, row: CommandRow) -> Message:
         reply = {"id": request.command.id, "status": row.status, "detail": row.detail}

@@ -145,6 +145,16 @@ class Uplink:
         offline = [("error", {"reason": self.offline_error.as_sentence()})] if self.offline_error else []
         return offline + self._ending_certificates() + mqtt.notices_of(self._options)
 
+    def command_notices(self) -> list[tuple[str, dict[str, Any]]]:
+        """The commands that are executed without a signature ("unsigned"), and those that never are because
+        they cannot have one ("unsignable")."""
+        options = self._options
+        actions = {
+            "unsigned": [action for action in options.commands if options.trust.get(action) == "broker"],
+            "unsignable": options.unsignable_commands,
+        }
+        return [(key, {"actions": ", ".join(each)}) for key, each in actions.items() if each]
+
     def _ending_certificates(self) -> list[tuple[str, dict[str, Any]]]:
         """The platform's, and the gateway's own, before they end."""
         now_s = self._clock.now().wall_ms / 1000
@@ -476,7 +486,7 @@ class Uplink:
 
     async def _execute_and_reply(self, topic: str, request: Request) -> None:
         try:
-            order = await self._execute(self._own_command(request.command))
+            order = await self._execute(self._own_command(request))
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=topic, reason=why)
@@ -484,10 +494,17 @@ class Uplink:
             if reply := self._dialect.reply_message(request, order):
                 await self._reply(reply)
 
-    def _own_command(self, command: Command) -> Command:
-        """Platforms do not know of one another: each may use the same ids."""
+    def _own_command(self, request: Request) -> Command:
+        """With an id of its own, as platforms may use the same ids; and with an objection if it must be
+        signed and is not."""
+        command = request.command
         own_id = command.id if self.uplink == DEFAULT_READER else f"{self.uplink}/{command.id}"
-        return msgspec.structs.replace(command, id=own_id, origin=origin_of(self.uplink))
+        objection = command.objection
+        if not request.signed_with and self._options.must_be_signed(command.action):
+            objection = objection or "unsigned"
+        return msgspec.structs.replace(
+            command, id=own_id, origin=origin_of(self.uplink), objection=objection
+        )
 
     async def _reply(self, message: Message) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""

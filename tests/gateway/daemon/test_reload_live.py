@@ -489,6 +489,7 @@ def test_a_command_in_hand_outlives_the_uplink_that_brought_it(
 ) -> None:
     one = server()
     text = centre.daemon.site.read_text("utf-8").replace('commands = ["open"', 'commands = ["siren-on"')
+    text = text.replace("trust = { open", "trust = { siren-on")
     text = text.replace("[device.door-east]", bus("io", one.port) + device(
         "io", "io", profile="io-module/generic-di2-do1") + "\n[device.door-east]")  # fmt: skip
     centre.daemon.site.write_text(text.replace("timeout = 0.2", "timeout = 5.0"), "utf-8")

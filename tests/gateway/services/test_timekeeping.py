@@ -104,7 +104,7 @@ async def test_what_1970_stamped_arrives_with_the_right_time(
     clock, fold = Pi(), Fold(Timekeeping())
     true: list[int] = []
 
-    def aware(site: str, epoch: str) -> NativeDialect:
+    def aware(site: str, epoch: str, **_: object) -> NativeDialect:
         return NativeDialect(site, epoch, lambda at: correct_stamp(fold.rows, at))
 
     monkeypatch.setattr("tests.gateway.uplink.kit.NativeDialect", aware)

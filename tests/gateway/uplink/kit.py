@@ -196,14 +196,17 @@ class Gateway:
 
     def start_one(self, name: str, port: int) -> tuple[Uplink, asyncio.Task[None]]:
         """One of several uplinks."""
-        options = UplinkOptions(url=f"mqtt://127.0.0.1:{port}", commands=("open",))
+        options = UplinkOptions(
+            url=f"mqtt://127.0.0.1:{port}", commands=("open",), trust={"open": "broker"}
+        )
         dialect = NativeDialect("centre", self.journal.epoch)
         uplink = Uplink(name, options, dialect, self.journal, self.clock, self.obey, self.sink)
         return uplink, asyncio.create_task(uplink.run())
 
     def start(self, port: int, **options: Any) -> None:
-        named = {"url": f"mqtt://127.0.0.1:{port}", "commands": ("open",), **options}
-        dialect = NativeDialect("centre", self.journal.epoch)
+        trust = {"commands": ("open",), "trust": {"open": "broker"}}
+        named = {"url": f"mqtt://127.0.0.1:{port}", **trust, **options}
+        dialect = NativeDialect("centre", self.journal.epoch, command_keys=named.get("command_keys"))
         self.uplink = Uplink(
             "uplink", UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
         )
