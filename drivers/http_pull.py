@@ -150,6 +150,8 @@ class HttpBus(Bus):
                 raise self._refusal(_challenges(response))
             if response.status_code == 403:
                 raise ReadFailed("http-denied", status=403)
+            if response.has_redirect_location:
+                raise ReadFailed("http-moved", get=get, location=response.headers["location"][:200])
             if response.status_code != 200:
                 raise ReadFailed("http-status", get=get, status=response.status_code)
             body = bytearray()

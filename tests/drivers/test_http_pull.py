@@ -347,7 +347,7 @@ def test_lines_cost_no_depth() -> None:
         (answer(b"", "401 Unauthorized"), "http-denied"),
         (answer(b"", "403 Forbidden"), "http-denied"),
         (answer(b"", "404 Not Found"), "http-status"),
-        (answer(b"", "302 Found", "Location: http://127.0.0.1:1/"), "http-status"),
+        (answer(b"", "302 Found", "Location: http://127.0.0.1:1/"), "http-moved"),
         (answer(b"<html>"), "not-json"),
         (answer(b"[" * 1000), "json-deep"),
         (answer(b"\x1f\x8b" + bytes(50), "200 OK", "Content-Encoding: gzip"), "not-json"),
