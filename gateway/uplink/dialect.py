@@ -89,8 +89,10 @@ class Dialect(ABC):
         """An alarm that the disk could not store."""
         return self.records_message([alarm])
 
-    def ledger_message(self, rows: Sequence[LedgerRow]) -> Message | None:
-        """What became of the records of the last days."""
+    def ledger_message(
+        self, rows: Sequence[LedgerRow], *, part: int = 1, is_last: bool = True
+    ) -> Message | None:
+        """What became of the records of the last days, in parts that are numbered from 1."""
         return None
 
     def number(self, message: Message) -> Message:

@@ -105,10 +105,13 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """The ledger of the last days, retained."""
+    """The ledger of the last days, retained. Where it has several parts, the second is on `ledger/2`, and
+    so on until `last`; what an earlier ledger left on further topics no longer counts."""
 
     epoch: str
     rows: list[LedgerEntry]
+    part: int = 1
+    last: bool = True
 
 
 class CommandMessage(msgspec.Struct, frozen=True):
@@ -145,6 +148,7 @@ class Status(msgspec.Struct, frozen=True):
     online: bool
 
 
+_RETAINED = ("status", "ledger", "ledger-part")
 _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(CommandMessage).decode
 
@@ -185,11 +189,12 @@ class NativeDialect(Dialect):
         urgent = Urgent(alarm.device, alarm.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, alarm.body)
         return Message(f"{self._root}/urgent", _encode(urgent))
 
-    def ledger_message(self, rows: Iterable[LedgerRow]) -> Message:
+    def ledger_message(self, rows: Sequence[LedgerRow], *, part: int = 1, is_last: bool = True) -> Message:
         entries = [
             LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _lane_name(row.lane)}) for row in rows
         ]
-        return Message(f"{self._root}/ledger", _encode(Ledger(self._epoch, entries)), retain=True)
+        topic = f"{self._root}/ledger" + (f"/{part}" if part > 1 else "")
+        return Message(topic, _encode(Ledger(self._epoch, entries, part, is_last)), retain=True)
 
     def _entry_fields(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
         at = self._correct_stamp(record.at)
@@ -266,6 +271,14 @@ def asyncapi() -> dict[str, Any]:
             }
             for name in ("latest", "urgent", "ledger", "command", "reply", "status")
         },
+        "ledger-part": {
+            "address": "linli/v1/{site}/ledger/{part}",
+            "parameters": {
+                "site": {"description": "The id of the site."},
+                "part": {"description": "Its number, from 2 on."},
+            },
+            "messages": {"ledger": {"$ref": "#/components/messages/ledger"}},
+        },
     }
     payloads = {
         "records": Envelope,
@@ -291,7 +304,11 @@ def asyncapi() -> dict[str, Any]:
                 "action": "receive" if name == "command" else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
                 "bindings": {
-                    "mqtt": {"qos": 1, "retain": name in ("status", "ledger"), "bindingVersion": "0.2.0"}
+                    "mqtt": {
+                        "qos": 1,
+                        "retain": name in _RETAINED,
+                        "bindingVersion": "0.2.0",
+                    }
                 },
                 **({"reply": {"channel": {"$ref": "#/channels/reply"}}} if name == "command" else {}),
             }

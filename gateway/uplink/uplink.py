@@ -15,7 +15,7 @@ import functools
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -404,7 +404,9 @@ class Uplink:
                     for record in self._journal.latest_samples.values()
                     if self._selects(record) and not self._poison.is_poison(record)
                 ]
-                await self._publish_in_parts(link, self._dialect.latest_message, latest, LATEST_PER_MESSAGE)
+                make, most = self._dialect.latest_message, LATEST_PER_MESSAGE
+                async for _, message in self._parts(link, make, latest, most):
+                    await asyncio.wait((link.publish(message),))
             await self._clock.sleep(LATEST_INTERVAL_S)
 
     async def _send_ledger(self, link: Link) -> None:
@@ -418,7 +420,10 @@ class Uplink:
             since = today - datetime.timedelta(days=LEDGER_DAYS - 1)
             rows = await reader.ledger(since.isoformat(), self.uplink)
             make, most = self._dialect.ledger_message, LEDGER_ROWS_PER_MESSAGE
-            await self._publish_in_parts(link, make, rows, most)
+            parts = [part async for part, _ in self._parts(link, make, rows, most)]
+            for number, part in enumerate(parts, 1):
+                if message := make(part, part=number, is_last=number == len(parts)):
+                    await asyncio.wait((link.publish(message),))
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     @property
@@ -446,19 +451,21 @@ class Uplink:
     def _is_behind(self) -> bool:
         return self.windows_behind > MAX_WINDOWS_BEHIND
 
-    async def _publish_in_parts(
+    async def _parts(
         self,
         link: Link,
         build_message: Callable[[Sequence[T]], Message | None],
         items: Sequence[T],
         most: int,
-    ) -> None:
-        """However many there are, an alarm waits for one message at most."""
+    ) -> AsyncIterator[tuple[Sequence[T], Message]]:
+        """The items of each message, and the message; however many there are, an alarm waits for one of
+        them at most."""
         for first in range(0, len(items), most):
             part = items[first : first + most]
-            for _, message in split_to_fit(build_message, part, link.max_packet_bytes):
+            for fitting, message in split_to_fit(build_message, part, link.max_packet_bytes):
                 if message:
-                    await asyncio.wait((link.publish(message),))
+                    yield fitting, message
+            await asyncio.sleep(0)
 
     async def _receive(self, link: Link) -> None:
         async for message in link.messages():

@@ -399,6 +399,29 @@ async def test_the_present_of_thousands_of_devices_is_told_in_short_turns(
         assert {record["device"] for message in latest for record in message["records"]} == set(devices)
 
 
+async def test_a_ledger_of_many_rows_is_retained_whole(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "LATEST_INTERVAL_S", 0.1)
+    devices = {f"device-{number}" for number in range(2500)}
+    async with gateway(tmp_path, port, window=BY_HAND) as it:
+        for device in sorted(devices):
+            it.measure(1, device)
+        await it.close_window()
+        await eventually(it.caught_up)
+        found: set[str] = set()
+
+        def is_whole() -> bool:
+            with witness(port) as late:
+                time.sleep(0.3)
+                parts = [(topic, payload) for topic, payload in late.heard if "/ledger" in topic]
+            found.update(row["device"] for _, payload in parts for row in payload["rows"])
+            numbers = sorted(payload["part"] for _, payload in parts)
+            return numbers == [*range(1, len(parts) + 1)] and len(parts) > 2 and found == devices
+
+        await eventually(is_whole, 30)
+
+
 async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
     tmp_path: Path, port: int, seen: Witness
 ) -> None:
