@@ -90,6 +90,11 @@ class Lockers(Service):
         return {**values, "unknown": unknown, "total": total}
 
 
+def door_number(point: str) -> int:
+    """The number of the compartment whose door the point is."""
+    return int(point.removeprefix("door."))
+
+
 def is_door(point: str) -> bool:
     """Whether a point is the door of a numbered compartment."""
     return point.startswith("door.") and point.removeprefix("door.").isdecimal()

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.config.capability import Figure, SiteDraft, SiteSection
 
-from .services import PARCEL_LOCKER_KIND, Lockers
+from .services import PARCEL_LOCKER_KIND, Lockers, door_number, is_door
 
 FIGURES = ("free", "occupied", "open", "unknown", "total")
 
@@ -44,6 +44,10 @@ def read(draft: SiteDraft) -> ParcelsSite:
     reader = draft.reader
     fronts: dict[str, Front] = {}
     known = [name for name, device in draft.devices.items() if device.kind == PARCEL_LOCKER_KIND]
+    doors = {
+        name: {door_number(point) for point in draft.devices[name].points if is_door(point)}
+        for name in known
+    }
     for name, table in reader.named_tables(draft.data, "cabinet"):
         path = ("cabinet", name)
         if name not in known and not draft.is_reported(name):
@@ -56,6 +60,10 @@ def read(draft: SiteDraft) -> ParcelsSite:
             twice = next((number for number in numbers if numbers.count(number) > 1), None)
             if twice is not None:
                 reader.add_mistake((*path, key), "cabinet-twice", number=twice)
+            missing = [number for number in numbers if number not in doors.get(name, numbers)]
+            if missing:
+                most = max(doors[name], default=0)
+                reader.add_mistake((*path, key), "cabinet-missing", number=missing[0], most=most)
         fronts[name] = front
     return ParcelsSite(fronts)
 

@@ -43,6 +43,8 @@ def test_a_door_that_stays_open_has_been_left_open(seconds: int, left_open: bool
     [
         ("[cabinet.box]\ncolumns = [[1, 2], [2]]", "cabinet-twice"),
         ("[cabinet.box]\nsizes = { small = [1], large = [1] }", "cabinet-twice"),
+        ("[cabinet.box]\ncolumns = [[1, 2], [3, 99]]", "cabinet-missing"),
+        ("[cabinet.box]\nsizes = { small = [0] }", "cabinet-missing"),
         ("[cabinet.none]\ncolumns = [[1]]", "cabinet-device"),
     ],
 )
