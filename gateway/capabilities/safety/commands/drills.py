@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import datetime
 import json
+import re
 from zoneinfo import ZoneInfo
 
 from gateway.config import Site, load_site
@@ -15,14 +16,20 @@ from gateway.terminal.site import add_site_argument
 from gateway.words import preferred_language
 
 from ..testlog import drill_table, log_names
-from .testlog import read_period_log
+from .testlog import YEAR, read_period_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
     add_site_argument(parser)
-    parser.add_argument("--year", type=int, help="2026")
+    parser.add_argument("--year", type=_parse_year, help="2026")
     parser.add_argument("--json", action="store_true")
+
+
+def _parse_year(text: str) -> int:
+    if not re.fullmatch(YEAR, text):
+        raise argparse.ArgumentTypeError(cli_text("year-form"))
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> None:
