@@ -319,4 +319,4 @@ def _order_reason(order: CommandRow) -> str:
 
 async def _no_device(command: Command) -> None:
     await asyncio.sleep(0)
-    raise GatewayError("device-unknown", device=command.device, known="")
+    raise GatewayError("device-unknown", device=command.device, known="–")

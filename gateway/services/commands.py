@@ -33,6 +33,8 @@ MAX_LIFETIME_MS = 3_600_000
 """A command that expires later than this after it was received is denied."""
 MAX_COMMANDS = 2000
 """Commands whose rows are kept at most, while none is in hand."""
+MAX_NAMES_TOLD = 10
+"""Of devices, in a reason."""
 FORGOTTEN_AT_ONCE = 100
 """Rows that are forgotten when there are more."""
 FORGOTTEN = ""
@@ -118,6 +120,7 @@ class Commands(Service):
             CommandStatus.DENIED if reason else CommandStatus.ACCEPTED,
             reason,
             digest,
+            self._names(command) if reason == "device-unknown" else {},
         )
 
     def _accept_or_deny(self, rows: Rows, command: Command) -> tuple[RowChanges, list[Fact]]:
@@ -128,6 +131,12 @@ class Commands(Service):
         if order.status is CommandStatus.DENIED:
             return {}, [fact]
         return {**_forget_earliest(rows, command.at), command.id: order}, [fact]
+
+    def _names(self, command: Command) -> dict[str, Any]:
+        """The device that there is not, and some of those that there are."""
+        known = sorted(self._devices)
+        more = ["…"] if len(known) > MAX_NAMES_TOLD else []
+        return {"device": command.device, "known": ", ".join([*known[:MAX_NAMES_TOLD], *more]) or "–"}
 
     def _denial_reason(self, rows: Rows, command: Command) -> str:
         at, expires = command.at, command.expires
@@ -220,6 +229,7 @@ def _fact(kind: str, key: str, row: CommandRow, at: Stamp, **more: Any) -> Fact:
         "by": row.by,
         "status": row.status,
         "detail": row.detail,
+        **({"facts": row.facts} if row.facts else {}),
         **more,
     }
     return Fact(Lane.EVENT, row.device, kind, at, body, durable=True)

@@ -11,6 +11,7 @@ from gateway.services.commands import (
     forget_lost,
     latest_expiry,
 )
+from gateway.words import LANGUAGES, error_summary
 from tests.gateway.services.kit import Fold, at, command, tick
 
 HOUR_MS = 3_600_000
@@ -43,8 +44,42 @@ def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, obje
     fold = commands()
     (fact,) = fold.step(command(**fields))  # type: ignore[arg-type]
     assert (fact.body["status"], fact.body["detail"]) == ("denied", reason)
+    assert "…" not in error_summary("zh", reason, fact.body.get("facts", {}))
     assert fact.device in ("d", "gateway"), "a stranger's word must not open a stream"
     assert fold.rows == {}, "strangers must not fill the memory"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_why_a_command_is_denied_is_a_whole_sentence(language: str) -> None:
+    asked = (
+        command("open", device="no-such-thing"),
+        command("reboot"),
+        command("open", expires=at(0).wall_ms),
+        command("open", expires=at(0).wall_ms + HOUR_MS + 1),
+        msgspec.structs.replace(command("open"), at=Stamp(1, 1, "b", ClockQuality.UNSET)),
+    )
+    for each in asked:
+        row = Commands({"upstream": frozenset({"open"})}, ["d"]).evaluate({}, each)
+        said = error_summary(language, row.detail, row.facts)
+        assert row.status is CommandStatus.DENIED
+        assert "…" not in said
+        assert row.detail != "device-unknown" or ("no-such-thing" in said and said.endswith("d"))
+
+
+def test_why_a_command_failed_is_recorded_as_a_whole_sentence() -> None:
+    fold = commands()
+    fold.step(command("open"))
+    facts = {"unit": 7, "table": "coil", "address": 3, "code": 4}
+    (fact,) = fold.step(Outcome("c1", "failed", at(1), "modbus-write", facts))
+    said = error_summary("en", fact.body["detail"], fact.body["facts"])
+    assert "unit 7" in said
+    assert "…" not in said
+
+
+def test_of_many_devices_some_are_named() -> None:
+    devices = [f"d{number}" for number in range(1500)]
+    row = Commands({}, devices).evaluate({}, command("open", device="no-such-thing"))
+    assert len(row.facts["known"]) < 100
 
 
 @pytest.mark.parametrize("lifetime_ms", [1, HOUR_MS])
