@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import msgspec
 from gateway.model import GatewayError
 
 from .connections import ACCEPT_BACKLOG, Connections
+from .log import log_event
 from .security import SECURITY_LOG
 
 MAX_REQUEST_BYTES = 65_536
@@ -38,7 +40,8 @@ class DaemonNotRunning(GatewayError):
 
 @contextlib.asynccontextmanager
 async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
-    """Answer `{"call": name, …}` with the handler of that name."""
+    """Answer `{"call": name, …}` with the handler of that name. Where the socket cannot be made, that is
+    logged, and the gateway runs without it."""
 
     connections = Connections(MAX_CONNECTIONS, MAX_CONNECTIONS)
     tasks: set[asyncio.Task[None]] = set()
@@ -66,9 +69,16 @@ async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> A
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(accept, path, limit=MAX_REQUEST_BYTES, backlog=ACCEPT_BACKLOG)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(
+            accept, path, limit=MAX_REQUEST_BYTES, backlog=ACCEPT_BACKLOG
+        )
+    except OSError as error:
+        log_event(logging.ERROR, "control-failed", path=path, reason=error)
+        yield
+        return
     path.chmod(0o660)
     try:
         yield

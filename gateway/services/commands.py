@@ -33,7 +33,7 @@ MAX_LIFETIME_MS = 3_600_000
 """A command that expires later than this after it was received is denied."""
 MAX_COMMANDS = 2000
 """Commands whose rows are kept at most, while none is in hand."""
-MAX_NAMES_TOLD = 10
+MAX_NAMED_DEVICES = 10
 """Of devices, in a reason."""
 FORGOTTEN_AT_ONCE = 100
 """Rows that are forgotten when there are more."""
@@ -135,8 +135,8 @@ class Commands(Service):
     def _names(self, command: Command) -> dict[str, Any]:
         """The device that there is not, and some of those that there are."""
         known = sorted(self._devices)
-        more = ["…"] if len(known) > MAX_NAMES_TOLD else []
-        return {"device": command.device, "known": ", ".join([*known[:MAX_NAMES_TOLD], *more]) or "–"}
+        more = ["…"] if len(known) > MAX_NAMED_DEVICES else []
+        return {"device": command.device, "known": ", ".join([*known[:MAX_NAMED_DEVICES], *more]) or "–"}
 
     def _denial_reason(self, rows: Rows, command: Command) -> str:
         at, expires = command.at, command.expires

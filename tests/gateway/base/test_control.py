@@ -29,6 +29,19 @@ def ask(path: Path, request: bytes) -> Any:
     return json.loads(line) if line else None
 
 
+@pytest.mark.parametrize("place", ["a-file/control.sock", "a-folder", "x" * 200])
+async def test_the_gateway_runs_without_a_socket_that_cannot_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "a-folder").mkdir()
+    async with control.serve_control_socket(tmp_path / place, {}):
+        (message,) = caplog.messages
+    assert str(tmp_path / place) in message
+    assert "Errno" not in message
+    assert (tmp_path / "a-folder").is_dir()
+
+
 @pytest.mark.parametrize(
     "request_",
     [
