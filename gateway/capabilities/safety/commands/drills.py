@@ -16,7 +16,7 @@ from gateway.terminal.site import add_site_argument
 from gateway.words import preferred_language
 
 from ..testlog import drill_table, log_names
-from .testlog import YEAR, read_period_log
+from .testlog import YEAR_PATTERN, read_period_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _parse_year(text: str) -> int:
-    if not re.fullmatch(YEAR, text):
+    if not re.fullmatch(YEAR_PATTERN, text):
         raise argparse.ArgumentTypeError(cli_text("year-form"))
     return int(text)
 

@@ -19,7 +19,7 @@ from ..history.period import read_period
 from ..printing import printed_log
 from ..testlog import PeriodLog, log_names, log_tables
 
-YEAR = r"20[0-9]{2}"
+YEAR_PATTERN = r"20[0-9]{2}"
 """Of which there can be records, in the command line."""
 
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _parse_month(text: str) -> str:
-    if not re.fullmatch(rf"{YEAR}-(0[1-9]|1[0-2])", text):
+    if not re.fullmatch(rf"{YEAR_PATTERN}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(cli_text("month-form"))
     return text
 
