@@ -106,7 +106,7 @@ class HttpConnection:
         if status in _PASSING or status >= 500:
             code = QUOTA_EXCEEDED
         self._refused.add(topic)
-        _fail(arrived, LinkDown("message-refused", topic=topic, code=code, status=status))
+        _fail(arrived, LinkDown("message-refused", topic=topic, code=code))
 
     def fail(self, error: LinkDown) -> None:
         """End the connection, and all that is on its way."""
