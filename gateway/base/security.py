@@ -44,6 +44,7 @@ SECURITY_EVENTS = (
     "passkey-refused",
     "passkey-copied",
     "pin-set",
+    "feed-changed",
     "sign-failed",
     "push-token",
     "push-path",

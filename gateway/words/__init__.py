@@ -63,13 +63,17 @@ def error_summary(language: str, key: str, facts: Mapping[str, object] = {}) -> 
 
 
 def _fact_texts(language: str, facts: Mapping[str, object]) -> dict[str, object]:
-    """The facts, with those in words that are sentences themselves (`gateway.model.Sentence`)."""
-    return {
-        name: translate(language, value["sentence"], **value["facts"])
-        if isinstance(value, Mapping) and value.keys() >= {"sentence", "facts"}
-        else value
-        for name, value in facts.items()
-    }
+    """The facts, with those in words that are sentences themselves, or lists of sentences
+    (`gateway.model.Sentence`)."""
+    return {name: _fact_text(language, value) for name, value in facts.items()}
+
+
+def _fact_text(language: str, value: object) -> object:
+    if isinstance(value, Mapping) and value.keys() >= {"sentence", "facts"}:
+        return translate(language, value["sentence"], **value["facts"])
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        return " ".join(str(_fact_text(language, each)) for each in value)
+    return value
 
 
 def preferred_language() -> str:

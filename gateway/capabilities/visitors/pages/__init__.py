@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from starlette.requests import Request
 from starlette.routing import Route
 
 from gateway.capabilities.visitors.services import Visitors
@@ -11,8 +12,9 @@ from gateway.model import Role
 from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
 
 from .calendar import calendar_selection
+from .calendars import CALENDAR_ROLES, CalendarHandlers, is_feed
 from .curve import read_curve
-from .requests import Book, CancelBooking, CheckInBooking, CorrectInside, EndBooking, MarkTour
+from .requests import Book, CancelBooking, CheckInBooking, CorrectInside, EndBooking, MarkTour, MoveBooking
 from .sample import sample
 from .settings import VisitorsSettings, settings
 from .statistics import StatisticsHandlers
@@ -28,11 +30,15 @@ class VisitorsHandlers(PartHandlers):
         "/visitors/book.xlsx": Role.MANAGER,
         "/still": Role.INSTALLER,
         "/privacy": Role.DISPLAY,
+        **CALENDAR_ROLES,
     }
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
-        self._handlers = (StatisticsHandlers(context), CameraHandlers(context))
+        self._handlers = (StatisticsHandlers(context), CameraHandlers(context), CalendarHandlers(context))
+
+    def is_allowed_without_session(self, request: Request) -> bool:
+        return is_feed(request)
 
     def routes(self) -> list[Route]:
         return [route for handlers in self._handlers for route in handlers.routes()]
@@ -62,6 +68,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
             menu_order=27,
             selection=calendar_selection,
         ),
+        Page(name="calendars", title="calendars.page", has_own_route=True),
         Page(name="visitors", title="dashboard.page-visitors", menu_order=20, has_own_route=True),
         Page(
             name="cameras",
@@ -74,7 +81,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
         ),
     ),
     tiles=(Tile("inside-tile", order=10, on_wall=True), Tile("activities-tile", order=25, on_wall=True)),
-    requests=(Book, CancelBooking, CheckInBooking, EndBooking, MarkTour, CorrectInside),
+    requests=(Book, MoveBooking, CancelBooking, CheckInBooking, EndBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
     scripts=("calendar.js",),
     styles=("visitors.css", "calendar.css"),

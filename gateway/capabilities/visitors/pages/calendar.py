@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -63,6 +63,10 @@ class CalendarSource(msgspec.Struct, frozen=True):
     slot_now: int = 0
     rooms: Mapping[str, dict[str, str]] = {}
     rules: Mapping[str, Resource] = {}
+
+    def local_day(self, at: int) -> str:
+        """The date of a time, as a field of a form has it."""
+        return datetime.fromtimestamp(at / 1000, ZoneInfo(self.timezone)).date().isoformat()
 
 
 class CalendarSelection(msgspec.Struct, frozen=True):

@@ -103,6 +103,10 @@ class BookingRow(msgspec.Struct, frozen=True):
     room: str = ""
     person: str = ""
     state: BookingState = BookingState.BOOKED
+    calendar: str = ""
+    """The calendar that it was imported from."""
+    made: int = 0
+    """When it was asked for."""
     earlier: bool = False
     """It was over before this day began, and has been reported."""
 
@@ -241,6 +245,8 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp, day_start: int) -> tuple[B
                     room=row.room,
                     person=row.person,
                     state=row.state,
+                    calendar=row.calendar,
+                    made=row.made,
                     earlier=row.reported and row.until <= day_start,
                 )
             )

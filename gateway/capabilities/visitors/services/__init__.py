@@ -1,7 +1,7 @@
 """The visitor service: how many people came, left and are inside, by door, room and centre, and the
 attendance of bookings."""
 
-from .bookings import ACTIVITY, TOUR, VisitBooking
+from .bookings import ACTIVITY, MAX_ADVANCE_MS, MAX_DURATION_MS, MAX_WEEKS, TOUR, VisitBooking
 from .counters import COUNTER_KIND, Counter, counts_visitors
 from .known_counts import KnownPlace, is_heard, known_place
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
@@ -18,6 +18,9 @@ __all__ = [
     "COUNTER_PREFIX",
     "DAY_KEY",
     "DOOR_PREFIX",
+    "MAX_ADVANCE_MS",
+    "MAX_DURATION_MS",
+    "MAX_WEEKS",
     "OUTSIDE",
     "PLACE_PREFIX",
     "TOUR",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -22,6 +24,8 @@ MAX_ADVANCE_MS = 400 * 86_400_000
 """How long before its end a booking may be made."""
 MAX_EXPECTED = 100_000
 MAX_PERSON_LENGTH = 60
+MAX_WEEKS = 52
+"""Further weeks of a booking that is made for every week."""
 
 
 class VisitBooking(
@@ -59,6 +63,8 @@ class VisitBooking(
     """When it was asked for, Unix time in milliseconds."""
     finished: int | None = None
     """When it was ended before its time."""
+    calendar: str = ""
+    """The calendar that it was imported from."""
 
     @property
     def slot(self) -> Booking:
@@ -95,42 +101,59 @@ class VisitBooking(
         return self.is_held and self.since - grace_s * 1000 <= when < self.until
 
 
-def booking_from_command(command: Command, layout: Layout) -> VisitBooking | None:
-    """The booking that a command asks for; None if its arguments are invalid."""
+def bookings_from_command(command: Command, layout: Layout, zone: ZoneInfo) -> list[VisitBooking]:
+    """The bookings that a command asks for: one, and one in each of the `weeks` after it; none if an
+    argument is invalid."""
     args = command.args
     title, kind = _text_argument(args, "title"), args.get("class", ACTIVITY)
-    person = _text_argument(args, "person")[:MAX_PERSON_LENGTH]
     room, door = _text_argument(args, "room"), _text_argument(args, "door")
-    since, until, expected = args.get("from"), args.get("until"), args.get("expected", 0)
-    if not title or kind not in (ACTIVITY, TOUR) or not all(map(_is_integer, (since, until, expected))):
-        return None
-    assert isinstance(since, int)
-    assert isinstance(until, int)
+    times, expected, weeks = times_from_command(command), args.get("expected", 0), args.get("weeks", 0)
+    if not title or kind not in (ACTIVITY, TOUR) or times is None:
+        return []
+    if not _is_integer(expected) or not _is_integer(weeks):
+        return []
     assert isinstance(expected, int)
+    assert isinstance(weeks, int)
     sensible = (
-        since < until <= since + MAX_DURATION_MS
-        and command.at.wall_ms < until <= command.at.wall_ms + MAX_ADVANCE_MS
-        and 0 <= expected < MAX_EXPECTED
+        0 <= expected < MAX_EXPECTED
+        and 0 <= weeks <= MAX_WEEKS
         and (not room or room in layout.rooms)
         and (not door or door in layout.doors)
     )
-    by = command.by or command.origin
-    return (
-        VisitBooking(
-            title=title,
-            kind=str(kind),
-            room=room,
-            door=door,
-            since=since,
-            until=until,
-            expected=expected,
-            by=by,
-            person=person,
-            made=command.at.wall_ms,
-        )
-        if sensible
-        else None
+    first = VisitBooking(
+        title=title,
+        kind=str(kind),
+        room=room,
+        door=door,
+        since=times[0],
+        until=times[1],
+        expected=expected,
+        by=command.by or command.origin,
+        person=_text_argument(args, "person")[:MAX_PERSON_LENGTH],
+        made=command.at.wall_ms,
+        calendar=_text_argument(args, "calendar")[:MAX_PERSON_LENGTH],
     )
+    return [_weeks_later(first, number, zone) for number in range(weeks + 1)] if sensible else []
+
+
+def times_from_command(command: Command) -> tuple[int, int] | None:
+    """`from` and `until`; None if they are invalid."""
+    since, until, now = command.args.get("from"), command.args.get("until"), command.at.wall_ms
+    if not _is_integer(since) or not _is_integer(until):
+        return None
+    assert isinstance(since, int)
+    assert isinstance(until, int)
+    is_sensible = since < until <= since + MAX_DURATION_MS and now < until <= now + MAX_ADVANCE_MS
+    return (since, until) if is_sensible else None
+
+
+def _weeks_later(booking: VisitBooking, weeks: int, zone: ZoneInfo) -> VisitBooking:
+    """The same at the same local time in a later week."""
+    since, until = (
+        round((datetime.fromtimestamp(at / 1000, zone) + timedelta(weeks=weeks)).timestamp() * 1000)
+        for at in (booking.since, booking.until)
+    )
+    return msgspec.structs.replace(booking, since=since, until=until)
 
 
 def with_attendance(booking: VisitBooking, came: int, left: int, group: int) -> VisitBooking:

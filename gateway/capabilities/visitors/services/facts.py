@@ -119,10 +119,10 @@ def opening_day(at: Stamp, **body: Any) -> Fact:
 
 def booking(at: Stamp, change: str, key: str, by: str, body: dict[str, Any]) -> Fact:
     """`booking-made`, `booking-waiting` (the time is taken; `booking-made` follows if it becomes free, else
-    `booking-lapsed`), `booking-cancelled`, `booking-checked-in`, `booking-missed` (nobody came in time) and
-    `booking-ended` (before its time): `{booking, title, class, room, door, from, until, expected,
-    by}`; `class` is `activity` (活动人员) or `tour` (参访人员), `room` and `door` are empty for the centre
-    and any door."""
+    `booking-lapsed`), `booking-moved` (to another time or room), `booking-cancelled`, `booking-checked-in`,
+    `booking-missed` (nobody came in time) and `booking-ended` (before its time): `{booking, title, class,
+    room, door, from, until, expected, by}`; `class` is `activity` (活动人员) or `tour` (参访人员), `room`
+    and `door` are empty for the centre and any door."""
     return Fact(
         Lane.EVENT,
         GATEWAY_DEVICE,

@@ -76,7 +76,15 @@ class Visitors(Service):
     name = "visitors"
     row = Counter | DoorTally | Place | VisitBooking | Day
     actions = frozenset(
-        {"book", "cancel-booking", "check-in-booking", "end-booking", "mark-tour", "correct-inside"}
+        {
+            "book",
+            "move-booking",
+            "cancel-booking",
+            "check-in-booking",
+            "end-booking",
+            "mark-tour",
+            "correct-inside",
+        }
     )
 
     def __init__(
@@ -530,6 +538,7 @@ class Visitors(Service):
     def _execute_command(self, transition: VisitorsTransition, command: Command) -> None:
         bookings = {
             "book": RoomBookings.add,
+            "move-booking": RoomBookings.move,
             "cancel-booking": RoomBookings.cancel,
             "check-in-booking": RoomBookings.check_in,
             "end-booking": RoomBookings.finish,

@@ -8,6 +8,7 @@ import pytest
 from gateway.capabilities.visitors.services import Visitors
 from gateway.capabilities.visitors.services.bookings import VisitBooking
 from gateway.capabilities.visitors.services.occupancy import Flow
+from gateway.model import GatewayError
 from tests.gateway.capabilities.visitors.services import test_service
 from tests.gateway.capabilities.visitors.services.kit import Centre, told, wall
 from tests.gateway.capabilities.visitors.services.test_service import HOUR
@@ -209,7 +210,8 @@ def test_nobody_books_without_end() -> None:
     centre = hall()
     for number in range(500):
         assert kinds(book(centre, title=f"{number}")) == ["booking-made"]
-    assert book(centre, title="one more") == []
+    with pytest.raises(GatewayError, match="bookings-many"):
+        book(centre, title="one more")
 
 
 def test_a_group_that_nobody_had_booked_is_marked_afterwards() -> None:

@@ -218,3 +218,88 @@ def test_a_room_never_has_two_bookings_at_a_time(steps: list[tuple[str, int, int
         )
         assert all(first[1] <= then[0] for first, then in pairwise(held))
     assert refused <= {f"booking-{reason}" for reason in ("taken", "past", "closed", "quota")}
+
+
+WEEK = 7 * 24 * HOUR
+OPEN = Resource(kind="room", opening=Opening(week=(((8 * 60, 20 * 60),),) * 7))
+
+
+def times(centre: Centre, title: str) -> list[float]:
+    """Hours after the first of the title's bookings at which each begins."""
+    found = sorted(
+        row.since for row in centre.rows.values() if isinstance(row, VisitBooking) and row.title == title
+    )
+    return [(since - found[0]) / 3_600_000 for since in found]
+
+
+def test_every_week_until_a_date() -> None:
+    centre = hall(OPEN)
+    assert kinds(book(centre, weeks=3)) == ["booking-made"] * 4
+    assert times(centre, "书法课") == [0, 168, 336, 504]
+    assert book(centre, weeks=3) == [], "a double click"
+    assert kinds(book(centre, weeks=4)) == ["booking-made"]
+    for weeks in (-1, 53, True, "2", 1.5):
+        assert book(centre, title="x", since=TEN + 3 * HOUR, weeks=weeks) == []
+
+
+def test_each_week_that_is_taken_is_named_and_may_be_left_out() -> None:
+    centre = hall(OPEN)
+    book(centre, TEN + WEEK, title="合唱")
+    book(centre, TEN + 3 * WEEK, title="象棋")
+    with pytest.raises(GatewayError) as caught:
+        book(centre, weeks=3)
+    assert times(centre, "合唱") == [0]
+    assert "书法课" not in bookings(centre)
+    said = error_summary("zh", caught.value.key, caught.value.facts)
+    for text in ("4 个时间中有 2 个", "2026-11-28 10:00", "合唱", "2026-12-12 10:00", "象棋"):
+        assert text in said, said
+    assert "12-05" not in said.replace("2026-12-05 11:00", "")
+    assert "no" in error_summary("en", caught.value.key, caught.value.facts)
+    assert kinds(book(centre, weeks=3, skip=True)) == ["booking-made"] * 2
+    assert times(centre, "书法课") == [0, 336]
+
+
+def test_a_booking_is_moved_with_what_is_known_of_it() -> None:
+    centre = hall(OPEN)
+    book(centre, person="书画社")
+    book(centre, TEN + 2 * HOUR, title="合唱")
+    key = next(key for key, row in centre.rows.items() if getattr(row, "title", "") == "书法课")
+
+    def move(since: float, **args: Any) -> list[Any]:
+        at_hours = {"from": wall(since), "until": wall(since + HOUR)}
+        return centre.ask(HOUR, "move-booking", **{"booking": key, **at_hours, **args})
+
+    with pytest.raises(GatewayError, match="booking-taken"):
+        move(TEN + 2.5 * HOUR)
+    assert move(TEN) == []
+    assert kinds(move(TEN + 0.5 * HOUR)) == ["booking-moved"], "its own time is free for it"
+    assert kinds(move(TEN + 2 * HOUR, room="study")) == ["booking-moved"]
+    row = centre.rows[key]
+    assert isinstance(row, VisitBooking)
+    assert (row.room, row.since, row.person) == ("study", wall(TEN + 2 * HOUR), "书画社")
+    assert move(TEN, room="no-such-room") == []
+    assert move(-HOUR) == []
+    assert kinds(book(centre, title="象棋")) == ["booking-made"], "its time has become free"
+
+
+def test_who_waits_has_the_time_of_a_booking_that_is_moved() -> None:
+    centre = hall(OPEN)
+    book(centre)
+    book(centre, title="合唱", wait=True)
+    key = next(key for key, row in centre.rows.items() if getattr(row, "title", "") == "书法课")
+    later = {"from": wall(TEN + 5 * HOUR), "until": wall(TEN + 6 * HOUR)}
+    assert kinds(centre.ask(HOUR, "move-booking", booking=key, **later)) == [
+        "booking-moved",
+        "booking-made",
+    ]
+    assert bookings(centre) == {"书法课": "booked", "合唱": "booked"}
+
+
+def test_another_calendar_holds_the_room_whatever_its_rules() -> None:
+    centre = hall()
+    other = {"title": "街道会议", "calendar": "街道会议"}
+    assert kinds(book(centre, 22 * HOUR, hours=6, **other)) == ["booking-made"], "closed, and long"
+    assert kinds(book(centre, 23 * HOUR, hours=2, **other)) == ["booking-made"], "it may overlap itself"
+    book(centre)
+    with pytest.raises(GatewayError, match="booking-taken"):
+        book(centre, **other)
