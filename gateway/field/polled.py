@@ -108,12 +108,10 @@ class PolledLine:
     async def _poll_next(self, queue: PollQueue) -> None:
         """Poll the first device of a queue, and schedule its next poll."""
         scheduled = queue.pop()
-        began_s = self._own_time_s()
         if queue is not self._safety:
             self._bus.on_pause = functools.partial(self._serve_urgent, scheduled.device.name)
-        await self._poll(scheduled.health)
+        spent_s = await self._poll(scheduled.health)
         self._bus.on_pause = None
-        spent_s = self._own_time_s() - began_s
         self._health.counters.busy_s += spent_s
         self._health.counters.missed += scheduled.schedule_next(
             self._clock.mono(),
@@ -155,17 +153,26 @@ class PolledLine:
             return MAX_DEVICE_SHARE
         return max(MAX_DEVICE_SHARE / failing, 1 / count)
 
-    async def _poll(self, health: DeviceHealth) -> None:
+    async def _poll(self, health: DeviceHealth) -> float:
+        """Returns how many seconds the line was in use: storing the sample, which may take a while for an
+        alarm, is not the device's fault."""
+        began_s, settle_s = self._own_time_s(), 0.0
+        failure, sample = None, None
         try:
             sample = await self._read_counted(health)
             if health.new_alarms(sample):
                 sample = await self._read_again(health, sample)
         except ReadFailed as failed:
-            await self._health.record_failure(health, failed)
-            if failed.kind.late_reply_possible:
-                await self._clock.sleep(self._bus.settle_s)
-        else:
+            failure = failed
+        spent_s = self._own_time_s() - began_s
+        if failure is not None:
+            await self._health.record_failure(health, failure)
+            if failure.kind.late_reply_possible:
+                settle_s = self._bus.settle_s
+                await self._clock.sleep(settle_s)
+        elif sample is not None:
             await self._health.accept_sample(health, sample)
+        return spent_s + settle_s
 
     async def _read_counted(self, health: DeviceHealth) -> Sample:
         self._health.counters.polls += 1

@@ -30,6 +30,7 @@ class ScheduledDevice:
         self.period_s = self.device.every
         """Seconds between its polls at present."""
         self.due_s = 0.0
+        self._last_spent_s = 0.0
 
     def schedule_next(self, now_s: float, spent_s: float, max_share: float, stretch: float) -> int:
         """Set the time of the next poll: in the device's own phase of the monotonic clock, and so that it
@@ -54,8 +55,11 @@ class ScheduledDevice:
             # Other periods have other phases: polls come early and late, but not twice as often on the way.
             earliest_s = max(now_s, was_due + period_s / 2) if period_s != earlier_period_s else now_s
             self.due_s = anchor + max(0.0, (earliest_s - anchor) // period_s + 1) * period_s
-        if spent_s > MAX_UNLIMITED_POLL_S:
-            self.due_s = max(self.due_s, now_s + spent_s / max_share - spent_s)
+        # One slow answer may be the machine's doing: a device is slow if two in a row are.
+        slow_s = spent_s if failures else min(spent_s, self._last_spent_s)
+        self._last_spent_s = spent_s
+        if slow_s > MAX_UNLIMITED_POLL_S:
+            self.due_s = max(self.due_s, now_s + slow_s / max_share - slow_s)
         missed = 0 if failures else max(0, round((self.due_s - was_due) / period_s) - 1)
         tally = self.health.tally.current(now_s)
         tally.busy_s += spent_s

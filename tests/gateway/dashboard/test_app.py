@@ -38,7 +38,8 @@ from gateway.web.sessions import append_ended, session_id, sessions_file
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 INSTALLED = {"/manifest.webmanifest", "/offline", "/service-worker.js"}
-OPEN = {"/login", "/login/passkey", "/static", "/favicon.ico", *INSTALLED}
+FEED = "/calendar/{file}"  # whoever knows an address may read it
+OPEN = {"/login", "/login/passkey", "/static", "/favicon.ico", FEED, *INSTALLED}
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.field import polled
-from gateway.model import FailureKind, Quality, ReadFailed
+from gateway.model import FailureKind, Quality, ReadFailed, Sample
 from tests.gateway.line import FIRE, Rig, a_device, names
 
 
@@ -150,6 +150,44 @@ async def test_a_slow_device_gets_no_more_than_its_share() -> None:
         await rig.clock.advance(200)
     assert len(rig.bus.times("slow")) * 0.8 <= (polled.MAX_DEVICE_SHARE + 0.01) * 200
     assert len(rig.bus.times("quick")) >= 190
+
+
+class SlowDisk(Rig):
+    """It takes half a second to store an alarm."""
+
+    stored_s: float = 0.0
+
+    async def _sink(self, sample: Sample) -> None:
+        if sample.values.get("x") == 200:
+            await self.clock.sleep(0.5)
+            self.stored_s = self.clock.mono()
+        await super()._sink(sample)
+
+
+async def test_storing_an_alarm_makes_no_later_poll_late() -> None:
+    rig = SlowDisk(a_device("smoke", every=0.5, alarm=FIRE), a_device("other"))
+    rig.bus.answers["smoke"] = [{"x": 1}, {"x": 200}, {"x": 200}, {"x": 200}, {"x": 200}, {"x": 1}]
+    async with rig.running():
+        await rig.clock.advance(10)
+    following = next(at for at in rig.bus.times("smoke") if at >= rig.stored_s)
+    assert rig.stored_s
+    assert following - rig.stored_s <= 0.51
+    assert rig.line.counters.busy_s == pytest.approx(len(rig.bus.polls) * 0.01, abs=0.1)
+
+
+async def test_one_slow_answer_makes_no_later_poll_late() -> None:
+    rig = Rig(a_device("smoke", every=0.5, alarm=FIRE), a_device("other"))
+    async with rig.running():
+        await rig.clock.advance(5)
+        await rig.until_asking("smoke")
+        rig.bus.latency["smoke"] = 0.4
+        await rig.clock.advance(0.1)
+        await rig.until_asking("smoke")
+        asked = rig.bus.times("smoke")[-1]
+        del rig.bus.latency["smoke"]
+        await rig.clock.advance(5)
+    following = next(at for at in rig.bus.times("smoke") if at > asked)
+    assert following - asked <= 1.0
 
 
 async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -> None:
