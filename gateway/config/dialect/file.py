@@ -293,7 +293,7 @@ class _DialectReader(TomlReader):
 
     def _read_signs(self, data: Table) -> dict[str, Sign]:
         signs: dict[str, Sign] = {}
-        names = self._names(Level.DEVICE, secrets=True)
+        names = self._names(Level.RECORD, secrets=True, fields=("*",))
         for name, table in self._table(data, "sign").items():
             path = ("sign", name)
             keys = self.build_struct(SignKeys, table, path)
@@ -385,7 +385,7 @@ class _DialectReader(TomlReader):
                 self.add_mistake(
                     (*path, "payload"), "template-nested", over=loop.over.name.lower(), within=around
                 )
-        if Level.VALUE in (*levels_outside_loops(payload), *text_levels(topic)) or _value_outside(payload):
+        if _names_value_in_other_loop(payload):
             self.add_mistake((*path, "payload"), "template-value-outside")
         return _rule(
             keys, topic, payload, reply_id, has_records=section not in ("online", "offline", "opening")
@@ -432,6 +432,12 @@ class _DialectReader(TomlReader):
         topic = self._read_pattern(keys.topic, keys.subscribe, path)
         if keys.args and not _POINTER.fullmatch(keys.args):
             self.add_mistake((*path, "args"), "pointer-form", read=keys.args)
+        for theirs, ours in keys.arguments.items():
+            self._text(
+                f"{{/x:{form}}}" if (form := ours.partition(":")[2]) else "",
+                topic.names,
+                (*path, "arguments", theirs),
+            )
         for key in keys.device:
             if key != "name" and f"device.{key}" not in self._levels:
                 known = ", ".join(
@@ -447,7 +453,7 @@ class _DialectReader(TomlReader):
                 self.add_mistake((*path, "device", key), "key-unknown", known=known)
         texts = {
             name: self._text(getattr(keys, name), topic.names, (*path, name))
-            for name in ("id", "action", "expires")
+            for name in ("id", "action", "sent", "expires")
         }
         device = {
             key: self._text(text, topic.names, (*path, "device", key)) for key, text in keys.device.items()
@@ -531,8 +537,11 @@ def _rule(
     keys: MessageKeys, topic: Text, payload: Node, reply_id: Text, *, has_records: bool
 ) -> MessageRule:
     outside = {*levels_outside_loops(payload), *text_levels(topic), *text_levels(reply_id)}
+    one_value = has_records and Level.VALUE in outside
     over = {loop.over for within, loop in loops(payload) if not within}
-    one_record = has_records and (Level.RECORD in outside or not over & {Level.DEVICE, Level.RECORD})
+    one_record = has_records and (
+        one_value or Level.RECORD in outside or not over & {Level.DEVICE, Level.RECORD}
+    )
     inner_records = any(loop.over is Level.RECORD for within, loop in loops(payload) if within)
     return MessageRule(
         keys,
@@ -543,6 +552,7 @@ def _rule(
         device_loops=Level.DEVICE in outside or Level.DEVICE in over,
         record_level=one_record or (Level.DEVICE in over and not inner_records),
         one_record=one_record,
+        one_value=one_value,
     )
 
 
@@ -550,12 +560,15 @@ def _may_nest(within: tuple[Level, ...], over: Level) -> bool:
     return all(outer < over for outer in within)
 
 
-def _value_outside(node: Node) -> bool:
-    """Whether a value is named outside `$each: value`."""
-    inside = {
-        id(each) for _, loop in loops(node) if loop.over is Level.VALUE for each in placeholders(loop)
-    }
-    return any(each.level is Level.VALUE and id(each) not in inside for each in placeholders(node))
+def _names_value_in_other_loop(node: Node) -> bool:
+    """Whether a value is named within `$each` device or record, and not within `$each` value."""
+    found = [loop for _, loop in loops(node)]
+    inside = {id(each) for loop in found if loop.over is Level.VALUE for each in placeholders(loop)}
+    return any(
+        each.level is Level.VALUE and id(each) not in inside
+        for loop in found
+        for each in placeholders(loop)
+    )
 
 
 def _merged_tables(base: Table, over: Table) -> Table:

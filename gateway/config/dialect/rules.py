@@ -150,6 +150,8 @@ class CommandKeys(msgspec.Struct, frozen=True, kw_only=True):
     action: str = ""
     device: dict[str, str] = {}
     args: str = ""
+    args_list: tuple[str, str] = ("name", "value")
+    sent: str = ""
     expires: str = ""
     lifetime: float = 0.0
     numbers_restart: bool = False
@@ -195,6 +197,13 @@ class MessageRule(msgspec.Struct, frozen=True):
     """One message has one record of each device, for the same reason."""
     one_record: bool
     """One message has one record."""
+    one_value: bool
+    """One message has one value of it."""
+
+    @property
+    def max_values(self) -> int:
+        """How many values one message may have; 0: any number."""
+        return 1 if self.one_value else self.keys.max_values
 
     def fits(self, kind: str, device_kind: str, body: Mapping[str, Any] | None) -> bool:
         """Whether a record is said by this message; None: it is not known yet."""
@@ -241,6 +250,7 @@ class CommandRule(msgspec.Struct, frozen=True):
     id: Text
     action: Text
     device: dict[str, Text]
+    sent: Text
     expires: Text
     answer: AnswerRule | None
     reply: AnswerRule | None
@@ -294,9 +304,10 @@ class DialectFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_among(value: Any, wanted: Plain | tuple[Plain, ...]) -> bool:
-    """Whether a value is one of those wanted; `1` is not `true`."""
+    """Whether a value is one of those wanted; `1` is not `true`, and "" is also a value that is missing."""
     each = wanted if isinstance(wanted, tuple) else (wanted,)
-    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in each)
+    found = "" if value is None else value
+    return any(found == one and isinstance(found, bool) == isinstance(one, bool) for one in each)
 
 
 def is_secret(name: str) -> bool:

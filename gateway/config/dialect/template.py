@@ -31,11 +31,13 @@ LOOPS = {"device": Level.DEVICE, "record": Level.RECORD, "value": Level.VALUE}
 """What `$each` may name."""
 TIME_FORMATS = ("ms", "s", "iso", "utc")
 VALUE_FORMATS = ("text", "int", "float", "01", "json", "url", "name")
-"""Further formats are `%…` and `local %…` (strftime, in UTC and at the site), and tables of `[maps]`."""
+"""Further formats are `%…` and `local %…` (strftime, in UTC and at the site; `%3f` are milliseconds), `.2f`
+(a text with so many decimals), and tables of `[maps]`."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}:]*)(?::([^{}]*))?\}|[{}]")
 _NOW = re.compile(r"now\+(\d{1,9})")
 _STRFTIME = re.compile(r"(local )?[^%]*%.*", re.DOTALL)
+_DECIMALS = re.compile(r"\.\d{1,2}f")
 
 
 class TemplateMistake(Exception):
@@ -280,7 +282,8 @@ def _placeholder(name: str, format_: str, names: Names, line: int) -> Placeholde
             "template-name", line, name=name, near=_nearest(name, known), known=", ".join(known)
         )
     formats = (*TIME_FORMATS, *VALUE_FORMATS, *sorted(names.maps))
-    if format_ and format_ not in formats and not _STRFTIME.fullmatch(format_):
+    is_pattern = _STRFTIME.fullmatch(format_) or _DECIMALS.fullmatch(format_)
+    if format_ and format_ not in formats and not is_pattern:
         raise TemplateMistake("template-format", line, format=format_, name=name, known=", ".join(formats))
     return Placeholder(name, format_, optional, level)
 

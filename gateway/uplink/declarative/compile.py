@@ -25,7 +25,7 @@ from gateway.config.dialect.template import (
 )
 from gateway.model import Record, Stamp
 
-from .facts import DeviceFacts, Scope, encode, find_pointer, make_format, sign, text_of
+from .facts import DeviceFacts, Scope, encode, find_pointer, make_format, read_time, sign, text_of
 
 Item = tuple[str, Any, str, Any]
 """A value: see `DeviceFacts.items`."""
@@ -88,6 +88,14 @@ class Compiler:
         if len(text) == 1 and isinstance(text[0], Placeholder):
             return self._formatted(text[0])
         return self.text(text)
+
+    def format(self, name: str) -> Callable[[Any], Any]:
+        """The function of a format."""
+        return make_format(name, self._zone, self._maps)
+
+    def time(self, value: Any) -> int | None:
+        """A time of the platform, whatever its form: see `read_time`."""
+        return read_time(value, self._zone)
 
     def _node(self, node: Node) -> Getter:
         """A function that makes what the encoder writes as this JSON."""
@@ -327,7 +335,9 @@ class CompiledRule:
         topic, payload, reply_id = self._made[key]
         # Outside `$each`, nothing of several devices can be meant.
         own = device if self.rule.device_level else _NO_DEVICE
-        at = (scope, own, records[0] if records else _NO_RECORD, _NO_ITEM)
+        record = records[0] if records else _NO_RECORD
+        item = device.items(record.body)[0] if self.rule.one_value else _NO_ITEM
+        at = (scope, own, record, item)
         return topic(*at), payload(*at), reply_id(*at)
 
 

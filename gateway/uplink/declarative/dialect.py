@@ -19,7 +19,7 @@ from gateway.config.dialect.rules import (
     TopicPattern,
     is_among,
 )
-from gateway.config.dialect.template import Level, text_levels
+from gateway.config.dialect.template import Level, Text, text_levels
 from gateway.model import (
     GATEWAY_DEVICE,
     Command,
@@ -34,7 +34,7 @@ from gateway.uplink.dialect import Confirmation, Dialect, Incoming, Message, Req
 from gateway.uplink.native import MAX_COMMAND_BYTES
 from gateway.wire.broker import BrokerLogin
 
-from .compile import CompiledRule, Compiler
+from .compile import CompiledRule, Compiler, Turn
 from .facts import DeviceFacts, Scope, find_pointer, text_of
 
 MAX_NUMBER = 0xFFFF_FFFF
@@ -162,7 +162,7 @@ class DeclarativeDialect(Dialect):
             return None
         rule = rules[0].rule
         keys = rule.keys
-        conditions = keys.kinds or keys.device_kinds or keys.when or keys.max_values or rule.record_level
+        conditions = keys.kinds or keys.device_kinds or keys.when or rule.max_values or rule.record_level
         return rules[0] if rule.device_level and not conditions else None
 
     def _group_by_rule(self, records: Iterable[Record], backfill: bool) -> Iterator[list[Record]]:
@@ -179,7 +179,7 @@ class DeclarativeDialect(Dialect):
                 yield from (group.records for group in open_groups.values())
                 open_groups.clear()
             where[record.device] = key
-            for part in _parts(record, facts, rule.rule.keys.max_values):
+            for part in _parts(record, facts, rule.rule.max_values):
                 group = open_groups.get(key)
                 values = _count_values(part)
                 if group and not group.has_room(rule.rule, record.device, values):
@@ -350,12 +350,13 @@ class DeclarativeDialect(Dialect):
         action = self._compiler.text(rule.action)(*values)
         if rule.keys.actions and action not in rule.keys.actions:
             raise GatewayError("command-form", reason=sentence("cause.action-unlisted", action=action[:64]))
-        expires: Any = scope.received + round(rule.keys.lifetime * 1000)
+        lifetime_ms = round(rule.keys.lifetime * 1000)
+        sent = (
+            self._compiler.time(self._compiler.value(rule.sent)(*values)) if rule.sent else scope.received
+        )
+        expires = sent + lifetime_ms if lifetime_ms and sent is not None else None
         if rule.expires:
-            stated = self._compiler.value(rule.expires)(*values)
-            expires = (
-                int(stated) if text_of(stated).isdecimal() else expires if rule.keys.lifetime else None
-            )
+            expires = self._compiler.time(self._compiler.value(rule.expires)(*values)) or expires
         try:
             command = msgspec.convert(
                 {
@@ -374,6 +375,9 @@ class DeclarativeDialect(Dialect):
         except msgspec.ValidationError as error:
             raise GatewayError("command-form", reason=error) from error
         yield Request(command, (rule, scope, device))
+
+    def _time(self, text: Text, values: Turn) -> int | None:
+        return self._compiler.time(self._compiler.value(text)(*values))
 
     def _device_meant(self, rule: CommandRule, found: re.Match[str], scope: Scope) -> DeviceFacts:
         """The device that a command is for: the gateway itself, where nothing names another."""
@@ -417,17 +421,19 @@ class DeclarativeDialect(Dialect):
         return f"{their_id[:40]}-{known}"
 
     def _arguments(self, rule: CommandRule, incoming: Any) -> dict[str, Any]:
-        """The arguments by our names: of an object, or of a list of `name` and `value`."""
+        """The arguments by our names: of an object, or of a list of names and values."""
         found = find_pointer(incoming, rule.keys.args) if rule.keys.args else None
         if isinstance(found, list):
-            found = {
-                each["name"]: each.get("value")
-                for each in found
-                if isinstance(each, dict) and isinstance(each.get("name"), str)
-            }
+            key, value = rule.keys.args_list
+            members = (each for each in found if isinstance(each, dict) and isinstance(each.get(key), str))
+            found = {each[key]: each.get(value) for each in members}
         if not isinstance(found, dict):
             return {}
-        return {rule.keys.arguments.get(name, name): value for name, value in found.items()}
+        arguments = {}
+        for name, value in found.items():
+            ours, _, form = rule.keys.arguments.get(name, name).partition(":")
+            arguments[ours] = self._compiler.format(form)(value)
+        return {name: value for name, value in arguments.items() if value is not None}
 
     def _answer(self, rule: AnswerRule, scope: Scope, device: DeviceFacts) -> Message:
         at = (scope, device, _NO_ITEM, _NO_ITEM)
@@ -452,7 +458,7 @@ class _Group:
             return False
         return (
             (not keys.max_records or len(self.records) < keys.max_records)
-            and (not keys.max_values or self._values + values <= keys.max_values)
+            and (not rule.max_values or self._values + values <= rule.max_values)
             and (device in self._devices or len(self._devices) < (keys.max_devices or DEFAULT_MAX_DEVICES))
         )
 

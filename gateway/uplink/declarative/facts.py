@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -21,7 +22,11 @@ Format = Callable[[Any], Any]
 encode = msgspec.json.Encoder().encode
 
 _HASHES = {"md5": hashlib.md5, "sha1": hashlib.sha1, "sha256": hashlib.sha256}
+FIRST_MILLISECONDS = 100_000_000_000
+"""A number of a time from here on is of milliseconds: as seconds it would be in the year 5138."""
 _LOCAL = "local "
+_MILLISECONDS = "\ue000"
+"""What stands for them in a time that is the same for a whole second."""
 
 
 class DeviceFacts:
@@ -163,13 +168,16 @@ def make_format(name: str, zone: tzinfo, maps: Mapping[str, Mapping[str, Any]]) 
         return lambda value: table.get(text_of(value), default)
     if name in _FORMATS:
         return _FORMATS[name]
+    if decimals := re.fullmatch(r"\.(\d+)f", name):
+        return lambda value: _with_decimals(value, int(decimals[1]))
     if name in TIME_FORMATS:
         return _time_format(_TIMES[name], zone)
     within = zone if name.startswith(_LOCAL) else UTC
     form = name.removeprefix(_LOCAL)
-    if "%f" in form:
-        return _time_format(lambda ms, _: datetime.fromtimestamp(ms / 1000, within).strftime(form), zone)
-    return _time_format(lambda ms, _: _second(ms // 1000, within, form), zone)
+    form = form.replace("%f", "%3f000").replace("%3f", _MILLISECONDS)
+    return _time_format(
+        lambda ms, _: _second(ms // 1000, within, form).replace(_MILLISECONDS, f"{ms % 1000:03d}"), zone
+    )
 
 
 def sign(keys: Sign, text: str, key: str) -> str:
@@ -191,6 +199,30 @@ def sign(keys: Sign, text: str, key: str) -> str:
 def milliseconds(at: Stamp) -> int:
     """Unix time."""
     return at.wall_ms
+
+
+def read_time(value: Any, zone: tzinfo) -> int | None:
+    """Unix time in milliseconds of a number of milliseconds or seconds, or of a text (ISO 8601, also with a
+    blank for the T; without an offset it is local); None if it is none."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,16}", value):
+        value = int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (
+            round(value if abs(value) >= FIRST_MILLISECONDS else value * 1000)
+            if _is_finite(value)
+            else None
+        )
+    try:
+        read = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return (
+            round((read if read.tzinfo else read.replace(tzinfo=zone)).timestamp() * 1000) if read else None
+        )
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_finite(value: float) -> bool:
+    return -1e18 < value < 1e18
 
 
 def _time_format(form: Callable[[int, tzinfo], Any], zone: tzinfo) -> Format:
@@ -248,6 +280,11 @@ def _as_float(value: Any) -> Any:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _with_decimals(value: Any, decimals: int) -> Any:
+    number = _as_float(value)
+    return None if number is None else f"{number:.{decimals}f}"
 
 
 def _as_bit(value: Any) -> Any:

@@ -191,3 +191,13 @@ def test_copies_of_a_point_have_the_name_of_their_stem(
     )
     found = load_dialect(file).names.find("parcel-locker", point)
     assert (found and found.name) == name
+
+
+def test_a_topic_may_name_a_value(tmp_path: Path) -> None:
+    """One message for each value: `dev/temperature` with a bare number."""
+    file = tmp_path / "acme.toml"
+    begin, end = FILE.index("[[telemetry]]"), FILE.index("[[alarm]]")
+    each = '[[telemetry]]\ntopic = "dev/{device.name}/{value.name}"\npayload = \'"{value}"\'\n'
+    file.write_text(FILE[:begin] + each + FILE[end:])
+    (rule,) = load_dialect(file).telemetry
+    assert (rule.one_value, rule.max_values, rule.one_record) == (True, 1, True)

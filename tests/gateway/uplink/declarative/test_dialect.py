@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -199,3 +200,68 @@ def test_a_response_over_http_is_the_reply(body: bytes, error: str, is_passing: 
     (message,) = messages_of(dialect, [sample("hall", 1, smoke=False)])
     said = dialect.confirm_response(message, body)
     assert (said.reply_id, said.error, said.is_passing) == (message.reply_id, error, is_passing)
+
+
+OWN = """
+schema = "linli/dialect/1"
+title = "Acme"
+source = "interface 3"
+verified = "nothing"
+[identity.gateway]
+secret = ""
+[names]
+unlisted = "skip"
+[names.points]
+temperature = "t"
+humidity = "h"
+[sign.record]
+function = "md5"
+text = "{device.name}{record.time:s}{gateway.secret}"
+[[telemetry]]
+topic = "dev/{device.name}/{value.name}"
+payload = '{ "v": "{value}", "sign": "{sign.record}" }'
+[[command]]
+topic = "down"
+id = "{/no}"
+sent = "{/time}"
+lifetime = 60
+device = { name = "{/dev}" }
+action = "{/cmd}"
+args = "/items"
+args_list = ["key", "val"]
+[command.arguments]
+gk = "compartment:int"
+[example]
+gateway = { secret = "s" }
+[example.devices.d]
+kind = "sensor"
+"""
+
+
+def test_each_value_may_be_a_message_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "acme.toml"
+    file.write_text(OWN)
+    dialect = example_dialect(load_dialect(file))
+    messages = messages_of(dialect, [sample("d", 1, temperature=21.5, x=1, humidity=40)])
+    signed = hashlib.md5(b"d1796025600s").hexdigest()
+    assert [(message.topic, json.loads(message.payload)) for message in messages] == [
+        ("dev/d/t", {"v": 21.5, "sign": signed}),
+        ("dev/d/h", {"v": 40, "sign": signed}),
+    ]
+    assert messages_of(dialect, [sample("d", 1, x=1)]) == []
+
+
+@pytest.mark.parametrize(("time", "expires"), [("2026-11-30 16:00:00", 1_796_025_660_000), ("soon", None)])
+def test_a_command_expires_after_it_was_sent(tmp_path: Path, time: str, expires: int | None) -> None:
+    file = tmp_path / "acme.toml"
+    file.write_text(OWN)
+    dialect = example_dialect(load_dialect(file))
+    items = [{"key": "gk", "val": "3"}, {"key": "note", "val": None}]
+    payload = json.dumps({"no": "n1", "time": time, "dev": "d", "cmd": "open", "items": items}).encode()
+    if expires is None:
+        with pytest.raises(GatewayError):
+            list(dialect.parse("down", payload, AT))
+        return
+    (request,) = dialect.parse("down", payload, AT)
+    assert isinstance(request, Request)
+    assert (request.command.expires, request.command.args) == (expires, {"compartment": 3})
