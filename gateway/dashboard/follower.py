@@ -176,10 +176,7 @@ class Follower:
             started = self._clock.mono()
             with contextlib.suppress(JournalFailed):
                 async with JournalReader.open(self.settings.journal) as reader:
-                    pending = {
-                        name: sum([await reader.pending_count(lane, name) for lane in Lane])
-                        for name in self.settings.uplinks
-                    }
+                    pending = {name: await reader.pending_count(name) for name in self.settings.uplinks}
                     duration_s = self._clock.mono() - started
                     pause_s = max(BACKLOG_INTERVAL_S, BACKLOG_PAUSE_FACTOR * duration_s)
             self._update(pending=pending)

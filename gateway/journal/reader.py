@@ -188,13 +188,21 @@ class JournalReader:
         )
         return rows[0][0] if rows else 0
 
-    async def pending_count(self, lane: Lane, reader: str = DEFAULT_READER) -> int:
-        """Records of a lane after the reader's place, whether it receives them or not."""
-        rows = await self._database.rows(
-            f"SELECT coalesce(sum(count), 0) FROM {lane.name} WHERE pos > ?",  # noqa: S608
-            await self.cursor_pos(lane, reader),
-        )
-        return int(rows[0][0])
+    async def pending_count(self, reader: str = DEFAULT_READER) -> int:
+        """Records that a reader has not received yet."""
+        count = 0
+        for row in [row for row in await self.reader_rows() if row.name == reader]:
+            streams = StreamFilter.from_text(row.streams)
+            for lane in streams.lanes:
+                after = await self.cursor_pos(lane, reader)
+                count += await self._count_after(lane, after, streams)
+        return count
+
+    async def _count_after(self, lane: Lane, after: int, streams: StreamFilter) -> int:
+        if streams.devices is not None:
+            return sum([record.device in streams.devices async for record in self.records(lane, after)])
+        sql = f"SELECT coalesce(sum(count), 0) FROM {lane.name} WHERE pos > ?"  # noqa: S608
+        return int((await self._database.rows(sql, after))[0][0])
 
     async def read_meta(self, key: str, default: str = "") -> str:
         """A fact about the journal itself; `epoch` is its identity."""

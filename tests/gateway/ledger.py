@@ -43,7 +43,7 @@ def pending(path: Path) -> int:
 
     async def count() -> int:
         async with JournalReader.open(path) as reader:
-            return sum([await reader.pending_count(lane) for lane in Lane])
+            return await reader.pending_count()
 
     return asyncio.run(count())
 

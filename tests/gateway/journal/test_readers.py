@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.journal import Journal, LedgerRow, StreamFilter
 from gateway.journal.readers import MAX_ABSENCE_DAYS
-from gateway.model import Fact, Lane, Record
+from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
 
 ALARM, EVENT, TELEMETRY = Lane
@@ -80,6 +80,17 @@ async def test_what_one_has_received_and_another_has_not_is_a_gap_of_the_other(t
         assert await ledger(j, "a") == {"smoke": (5, 2, 0), "door": (5, 2, 0)}
         assert await ledger(j, "b") == {"smoke": (5, 0, 0), "door": (5, 0, 0)}
         assert await ledger(j, "c") == {"smoke": (5, 5, 0)}
+
+
+async def test_only_what_a_reader_receives_is_pending_for_it(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        await j.configure_readers({"a": EVERYTHING, "fire": ONLY_SMOKE})
+        await tell(j, clock, "smoke", "door", "door")
+        await tell(j, clock, "smoke", lane=EVENT)
+        j.append_sample(Sample("smoke", clock.now(), {}))
+        await clock.advance(1.0)
+        await j.commit()
+        assert [await j.reader.pending_count(name) for name in ("a", "fire", "nobody")] == [5, 2, 0]
 
 
 async def test_what_all_have_lost_is_one_gap(tmp_path: Path) -> None:
