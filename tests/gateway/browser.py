@@ -35,11 +35,12 @@ NOT_YET = (
 
 
 @contextmanager
-def browsing(folder: Path, size: tuple[int, int]) -> Iterator[webdriver.Chrome]:
-    """A browser that keeps what it knows in that folder; `size` of its window, in pixels."""
+def browsing(folder: Path, size: tuple[int, int], *more: str) -> Iterator[webdriver.Chrome]:
+    """A browser that keeps what it knows in that folder; `size` of its window, in pixels. `more`: further
+    options of its command line."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for option in (*OPTIONS, f"--user-data-dir={folder}"):
+    for option in (*OPTIONS, *more, f"--user-data-dir={folder}"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))

@@ -691,7 +691,7 @@ def test_each_route_beyond_the_core_needs_a_role(house: House, served: Served) -
     }
     assert shown == {
         "/", "/kiosk", "/visits", "/need/qr.svg", "/privacy", "/phones", "/plan/picture/{file}",
-        "/account", "/account/passkey", "/parking", *INSTALLED,
+        "/account", "/account/passkey", "/parking", FEED, *INSTALLED,
     }  # fmt: skip
 
 
