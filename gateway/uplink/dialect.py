@@ -49,6 +49,11 @@ Incoming = Request | Confirmation | Message
 class Dialect(ABC):
     """The messages of one platform. What cannot be said in it is None, and counts as delivered."""
 
+    max_message_bytes = 0
+    """Largest message that the platform takes, where the broker would take a larger one; 0: any."""
+    heartbeat_interval_s = 0.0
+    """Seconds between heartbeats; 0: none."""
+
     @property
     def command_topics(self) -> Sequence[str]:
         """The topics of commands; subscribed to only where commands are allowed."""
@@ -80,6 +85,14 @@ class Dialect(ABC):
     def status_message(self, online: bool) -> Message | None:
         """Whether the gateway is connected; what the broker publishes itself when the gateway is gone."""
         return None
+
+    def heartbeat_message(self) -> Message | None:
+        """What the platform must hear from time to time."""
+        return None
+
+    def latest_groups(self, records: Sequence[Record]) -> Iterable[Sequence[Record]]:
+        """The newest samples, as `latest_message` takes them."""
+        return (records,)
 
     def latest_message(self, records: Sequence[Record]) -> Message | None:
         """The newest values, while older ones are still being sent."""

@@ -52,7 +52,8 @@ class Link:
     @property
     def max_packet_bytes(self) -> int:
         """Largest packet that is accepted; 0 where no limit is stated."""
-        return self._transport.max_packet_bytes
+        limits = self._transport.max_packet_bytes, self._dialect.max_message_bytes
+        return min((limit for limit in limits if limit), default=0)
 
     @property
     def certificate_ends_s(self) -> float | None:

@@ -318,6 +318,7 @@ class Uplink:
             unkept=self._send_uncommitted_alarms(link),
             latest=self._send_latest(link),
             ledger=self._send_ledger(link),
+            heartbeat=self._send_heartbeats(link),
         )
 
     def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -405,9 +406,16 @@ class Uplink:
                     if self._selects(record) and not self._poison.is_poison(record)
                 ]
                 make, most = self._dialect.latest_message, LATEST_PER_MESSAGE
-                async for _, message in self._parts(link, make, latest, most):
-                    await asyncio.wait((link.publish(message),))
+                for group in self._dialect.latest_groups(latest):
+                    async for _, message in self._parts(link, make, group, most):
+                        await asyncio.wait((link.publish(message),))
             await self._clock.sleep(LATEST_INTERVAL_S)
+
+    async def _send_heartbeats(self, link: Link) -> None:
+        while interval_s := self._dialect.heartbeat_interval_s:
+            await self._clock.sleep(interval_s)
+            if not self._poison.must_send_singly and (message := self._dialect.heartbeat_message()):
+                link.publish(message)
 
     async def _send_ledger(self, link: Link) -> None:
         """Publish the ledger, by which the platform can prove that no record is missing."""

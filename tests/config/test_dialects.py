@@ -49,7 +49,7 @@ def test_the_example_of_the_manual_works(tmp_path: Path) -> None:
 
 STRUCTS = (
     rules.PointNames, rules.PointName, rules.SignKeys, rules.LoginKeys, rules.MessageKeys, rules.ReplyKeys,
-    rules.CommandKeys, ExampleSite, Example,
+    rules.CommandKeys, rules.HeartbeatKeys, ExampleSite, Example,
 )  # fmt: skip
 
 

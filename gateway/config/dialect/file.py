@@ -28,6 +28,7 @@ from .rules import (
     CommandKeys,
     CommandRule,
     DialectFile,
+    HeartbeatKeys,
     LoginKeys,
     MessageKeys,
     MessageRule,
@@ -62,8 +63,12 @@ class _FileKeys(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     verified: str = ""
     extends: str = ""
+    max_bytes: int = 0
 
-    CHECKS: ClassVar[Checks] = {"source": (lambda source: bool(source.strip()), "source-empty")}
+    CHECKS: ClassVar[Checks] = {
+        "max_bytes": (lambda size: size >= 0, "not-negative"),
+        "source": (lambda source: bool(source.strip()), "source-empty"),
+    }
 
 
 def dialect_names(folders: Iterable[Path]) -> list[str]:
@@ -94,7 +99,8 @@ def load_dialect(
 _MESSAGE_SECTIONS = ("opening", "telemetry", "history", "alarm", "event")
 _SECTIONS = (
     "schema", "title", "source", "verified", "extends", "identity", "names", "maps", "sign", "login",
-    "online", "offline", *_MESSAGE_SECTIONS, "reply", "command", "example", "examples",
+    "max_bytes", "heartbeat", "online", "offline", *_MESSAGE_SECTIONS, "reply", "command", "example",
+    "examples",
 )  # fmt: skip
 _FIELDS = {
     "opening": SAMPLE_FIELDS, "telemetry": SAMPLE_FIELDS, "history": SAMPLE_FIELDS, "alarm": ALARM_FIELDS,
@@ -150,7 +156,7 @@ class _DialectReader(TomlReader):
         if data is None:
             return None
         self.check_keys(data, _SECTIONS, ())
-        general = {key: data[key] for key in _SECTIONS[:5] if key in data}
+        general = {key: data[key] for key in (*_SECTIONS[:5], "max_bytes") if key in data}
         keys = self.build_struct(_FileKeys, general, ())
         gateway_keys, device_keys = self._read_identity(data)
         names = self._read_names(data)
@@ -159,7 +165,7 @@ class _DialectReader(TomlReader):
         messages = {name: self._read_rules(data, name) for name in _MESSAGE_SECTIONS}
         single = {
             name: self._read_rule(data[name], name, (name,))
-            for name in ("online", "offline")
+            for name in ("heartbeat", "online", "offline")
             if name in data
         }
         replies = tuple(filter(None, (self._read_reply(t, p) for t, p in self._tables(data, "reply"))))
@@ -185,6 +191,8 @@ class _DialectReader(TomlReader):
             maps=maps,
             signs=signs,
             login=login,
+            max_bytes=keys.max_bytes,
+            heartbeat=single.get("heartbeat"),
             online=single.get("online"),
             offline=single.get("offline"),
             replies=replies,
@@ -358,7 +366,8 @@ class _DialectReader(TomlReader):
         )
 
     def _read_rule(self, table: Table, section: str, path: tuple[str, ...]) -> MessageRule | None:
-        keys = self.build_struct(MessageKeys, table, path)
+        kind = HeartbeatKeys if section == "heartbeat" else MessageKeys
+        keys: MessageKeys | None = self.build_struct(kind, table, path)
         if keys is None:
             return None
         names = self._message_names(section)
@@ -388,12 +397,12 @@ class _DialectReader(TomlReader):
         if _names_value_in_other_loop(payload):
             self.add_mistake((*path, "payload"), "template-value-outside")
         return _rule(
-            keys, topic, payload, reply_id, has_records=section not in ("online", "offline", "opening")
+            keys, topic, payload, reply_id, has_records=section in _FIELDS and section != "opening"
         )
 
     def _message_names(self, section: str) -> Names:
         """What a message of this section may name."""
-        if section in ("online", "offline"):
+        if section not in _FIELDS:
             return self._names(
                 Level.MESSAGE,
                 leave_out=(

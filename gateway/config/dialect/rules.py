@@ -123,6 +123,14 @@ class MessageKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
+class HeartbeatKeys(MessageKeys, frozen=True, kw_only=True):
+    """`[heartbeat]`: a message that is sent `every` so many seconds."""
+
+    every: float
+
+    CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 1 <= seconds <= 86_400, "every-range")}
+
+
 class ReplyKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[[reply]]`: the platform's reply to a message with a `reply_id`."""
 
@@ -272,6 +280,8 @@ class DialectFile(msgspec.Struct, frozen=True, kw_only=True):
     maps: dict[str, dict[str, Plain]]
     signs: dict[str, Sign]
     login: dict[str, Text]
+    max_bytes: int
+    heartbeat: MessageRule | None
     online: MessageRule | None
     offline: MessageRule | None
     opening: tuple[MessageRule, ...]
@@ -286,6 +296,12 @@ class DialectFile(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Table, ...]
     texts: dict[str, str]
     """The texts of this file and of those that it extends, by name."""
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """Seconds between heartbeats; 0: none."""
+        keys = self.heartbeat.keys if self.heartbeat else None
+        return keys.every if isinstance(keys, HeartbeatKeys) else 0.0
 
     def schemas(self) -> Iterator[tuple[re.Pattern[str], Path]]:
         """The JSON Schemas of the platform, each with the topics whose payloads it describes."""

@@ -65,6 +65,8 @@ class DeclarativeDialect(Dialect):
         """`first_number`: of the messages; a random one if None, so that late replies to messages of an
         earlier start belong to none."""
         self._file = file
+        self.max_message_bytes = file.max_bytes
+        self.heartbeat_interval_s = file.heartbeat_interval_s
         self._gateway = gateway
         self._devices = devices
         self._facts = {**devices, GATEWAY_DEVICE: gateway}
@@ -76,6 +78,7 @@ class DeclarativeDialect(Dialect):
             for name, rules in {
                 "opening": file.opening, "telemetry": file.telemetry, "history": file.history,
                 "alarm": file.alarm, "event": file.event,
+                "heartbeat": filter(None, [file.heartbeat]),
                 "online": filter(None, [file.online]), "offline": filter(None, [file.offline]),
             }.items()
         }  # fmt: skip
@@ -117,6 +120,10 @@ class DeclarativeDialect(Dialect):
             if rules
             else None
         )
+
+    def heartbeat_message(self) -> Message | None:
+        rules = self._single["heartbeat"]
+        return self._message(rules[0], Scope(self._next_number(), self._now())) if rules else None
 
     def opening_messages(self, latest: Mapping[str, Record]) -> Iterable[Sequence[Message]]:
         for rule in self._opening:
@@ -204,6 +211,14 @@ class DeclarativeDialect(Dialect):
                 if device in self._facts
             ]
         return self._message(rule, Scope(self._next_number(), self._now(), groups, backfill=backfill))
+
+    def latest_groups(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+        # Without a topic for history the platform could not tell them from those that follow.
+        return self.group(records) if self._file.history else iter(())
+
+    def latest_message(self, records: Sequence[Record]) -> Message | None:
+        message = self.records_message(records)
+        return message and message._replace(reply_id="")
 
     def urgent_message(self, alarm: Record) -> Message | None:
         message = self.records_message([alarm])

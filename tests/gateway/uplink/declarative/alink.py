@@ -69,6 +69,10 @@ class Platform:
     def values(self, device: Device, identifier: str = "x") -> list[Any]:
         return [value for of, name, value, _ in list(self.properties) if (of, name) == (device, identifier)]
 
+    def known(self, device: Device) -> list[Any]:
+        """Its values, each once: the latest ones also come ahead of those that are still to follow."""
+        return sorted(set(self.values(device)))
+
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         handlers: dict[str, Callable[..., int]] = {
             r"/sys/([^/]+)/([^/]+)/thing/topo/add": self._add_topology,

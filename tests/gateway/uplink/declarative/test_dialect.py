@@ -265,3 +265,13 @@ def test_a_command_expires_after_it_was_sent(tmp_path: Path, time: str, expires:
     (request,) = dialect.parse("down", payload, AT)
     assert isinstance(request, Request)
     assert (request.command.expires, request.command.args) == (expires, {"compartment": 3})
+
+
+def test_a_platform_that_tells_history_apart_also_gets_the_latest_values() -> None:
+    latest = [sample("thermo", 5, x=1), sample("locker", 7, x=2)]
+    assert list(DIALECTS["thingsboard-gateway"].latest_groups(latest)) == []
+    (group,) = DIALECTS["alink"].latest_groups(latest)
+    message = DIALECTS["alink"].latest_message(group)
+    assert message is not None
+    assert message.topic.endswith("pack/post")
+    assert message.reply_id == ""
