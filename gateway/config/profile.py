@@ -17,8 +17,8 @@ from .fields import Table, as_read
 from .reading import Mistakes, TomlReader, driver_name
 
 PROFILE_SCHEMA = "linli/profile/1"
-RESERVED_POINTS = ("link",)
-"""By this name the alarm of a device that does not respond is known."""
+RESERVED_POINTS = ("link", "unusable")
+"""By these names the alarms of a device that does not respond, or without usable values, are known."""
 _POINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}(\.[1-9][0-9]{0,3})?")
 """Names end up in topics, metric labels and the ids of alarms; `.1`, `.2` … are several of one kind."""
 

@@ -12,6 +12,7 @@ from gateway.words import LANGUAGES, translate
 
 from .channel import AlarmMessage
 from .places import place_text
+from .services.alarms import UNUSABLE_POINT
 from .services.escalation import Notice, delivery_id
 
 _WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
@@ -113,10 +114,17 @@ class MessageTexts:
         place = place_text(language, alarm.place, alarm.where)
         if alarm.point == UNKNOWN_FIRE_POINT:
             return f"{self._translate('unknown-sender')} {place}"
-        name, _, number = alarm.point.partition(".")
-        word = translate(language, f"point.{name}")
-        known = alarm.point if word == f"point.{name}" else f"{word} {number}".rstrip()
-        return f"{location} {known} {place}".rstrip()
+        return f"{location} {self._point(alarm.point)} {place}".rstrip()
+
+    def _point(self, point: str) -> str:
+        """The word for a point and its number; the point itself if there is none."""
+        name, _, number = point.partition(".")
+        word = translate(self._language, f"point.{name}")
+        return point if word == f"point.{name}" else f"{word} {number}".rstrip()
+
+    def _points(self, listed: str) -> str:
+        """The words for the points that have no usable value."""
+        return ", ".join(map(self._point, listed.split(", ")))
 
     def _change_text(self, notice: Notice) -> str:
         return self._translate(notice.change, by=notice.by or "–")
@@ -131,7 +139,9 @@ class MessageTexts:
         if not isinstance(alarm.value, bool) and alarm.value != "":
             device = self._context.devices.get(alarm.device)
             point = device.points.get(alarm.point, Point()) if device else Point()
-            lines.append(self._translate("value", value=alarm.value, unit=point.unit).rstrip())
+            is_unusable = alarm.point == UNUSABLE_POINT and not alarm.id.startswith("rule/")
+            value = self._points(str(alarm.value)) if is_unusable else alarm.value
+            lines.append(self._translate("value", value=value, unit=point.unit).rstrip())
         if notice.change == "raised":
             language = self._language
             lines.append(

@@ -2,7 +2,16 @@
 
 from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
 from .rule_evaluator import RuleChange, RuleEvaluator
-from .rules import LINK_POINT, LocalClock, Rule, RuleCondition, rule_of_point, rules_of_device
+from .rules import (
+    LINK_POINT,
+    UNUSABLE_POINT,
+    LocalClock,
+    Rule,
+    RuleCondition,
+    rule_of_point,
+    rules_of_device,
+    unusable_rules,
+)
 from .service import Alarm, AlarmMode, Safety, must_acknowledge_first
 from .state_machine import TRANSITIONS, UNACKNOWLEDGED_STATES, AlarmEvent, AlarmState
 
@@ -11,6 +20,7 @@ __all__ = [
     "OUTPUTS_DEVICE",
     "TRANSITIONS",
     "UNACKNOWLEDGED_STATES",
+    "UNUSABLE_POINT",
     "Alarm",
     "AlarmEvent",
     "AlarmMode",
@@ -26,4 +36,5 @@ __all__ = [
     "must_acknowledge_first",
     "rule_of_point",
     "rules_of_device",
+    "unusable_rules",
 ]

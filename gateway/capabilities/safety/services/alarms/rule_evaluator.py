@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gateway.model import Arrival, Sample, Stamp, Value
 
-from .rules import LINK_POINT, LocalClock, Rule, RuleCondition
+from .rules import LINK_POINT, UNUSABLE_POINT, LocalClock, Rule, RuleCondition, UnusableCondition
 
 MAX_HISTORY_READINGS = 64
 """About how many readings a condition keeps of the period that `rises` and `falls` look back on."""
@@ -83,15 +83,58 @@ class _ConditionState:
         return value - history[0][1] >= change
 
 
+class _UnusableState(_ConditionState):
+    """Whether a point has had no usable value for too long, although its device reports. It is no news of
+    that if the device does not."""
+
+    def __init__(self, condition: UnusableCondition) -> None:
+        super().__init__(condition)
+        self._limits = condition
+        self._reason = ""
+        """Why the newest value could not be used; empty: it could, or nothing is known of it."""
+        self._since_s = 0.0
+        self.value = condition.point.partition(".")[2]
+
+    def update_sample(self, sample: Sample, point: str, now_s: float) -> None:
+        """Evaluate a reading of the device."""
+        reason = sample.bad.get(point, "")
+        if sample.error:
+            self._reason = ""
+        elif reason and not (reason == "missing" and self._limits.is_optional and sample.values):
+            self._since_s = self._since_s if self._reason else now_s
+            self._reason = reason
+            self.update_time(now_s)
+        elif point in sample.values or (self._is_settled_without() and sample.values):
+            self._reason, self.is_met = "", False
+
+    def _is_settled_without(self) -> bool:
+        """Whether a reading with other values says that there is nothing wrong with this one."""
+        return (self.is_met is None and not self._reason) or (
+            self._limits.is_optional and self._reason == "missing"
+        )
+
+    def update_time(self, now_s: float) -> None:
+        if self._reason and not self.is_met:
+            limit_s = self._limits.missing_s if self._reason == "missing" else self._limits.invalid_s
+            self.is_met = now_s - self._since_s >= limit_s
+
+
 class _RuleState:
     """One rule with the state of its conditions, and whether it holds."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.conditions = tuple(_ConditionState(condition) for condition in rule.conditions)
+        self.conditions = tuple(map(_condition_state, rule.conditions))
         self.holds = False
         self.pending_since_s: float | None = None
         """Since when the conditions contradict `holds`; the on-delay or off-delay is running."""
+
+    @property
+    def value(self) -> Value:
+        """The latest value of its first condition; the names of the points that have no usable value."""
+        if self.rule.point != UNUSABLE_POINT:
+            return self.conditions[0].value
+        return ", ".join(str(condition.value) for condition in self.conditions if condition.is_met)
 
     def update(self, at: Stamp, local_time: LocalClock) -> bool:
         """Whether `holds` has changed."""
@@ -118,6 +161,12 @@ class _RuleState:
         if met >= required:
             return True
         return None if met + unknown >= required else False
+
+
+def _condition_state(condition: RuleCondition) -> _ConditionState:
+    if isinstance(condition, UnusableCondition):
+        return _UnusableState(condition)
+    return _ConditionState(condition)
 
 
 class RuleEvaluator:
@@ -180,12 +229,15 @@ class RuleEvaluator:
             state = entries[0][0]
             places = sample.places.get(state.rule.point) if state.rule.is_of_point else None
             for _, condition, point in entries:
-                if places is not None:
+                if isinstance(condition, _UnusableState):
+                    if sample.arrival is not Arrival.RETAINED:
+                        condition.update_sample(sample, point, now_s)
+                elif places is not None:
                     condition.update_value("" in places, now_s)
                 elif point in values:
                     condition.update_value(values[point], now_s)
             if state.update(sample.at, self._local_time):
-                value = sample.error if state.rule.point == LINK_POINT else state.conditions[0].value
+                value = sample.error if state.rule.point == LINK_POINT else state.value
                 yield RuleChange(state.rule, state.holds, value)
             if places is not None:
                 yield from self._evaluate_places(state.rule, places, sample.at)
@@ -215,7 +267,7 @@ class RuleEvaluator:
         for state in self._states.values():
             is_due = state.pending_since_s is not None or state.rule.depends_on_time
             if is_due and state.update(at, self._local_time):
-                yield RuleChange(state.rule, state.holds, state.conditions[0].value)
+                yield RuleChange(state.rule, state.holds, state.value)
         for of_rule in self._places.values():
             for state in list(of_rule.values()):
                 if state.pending_since_s is not None or state.rule.depends_on_time:

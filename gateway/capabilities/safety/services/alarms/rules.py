@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
-from gateway.model import LATCHING_HAZARDS, AlarmSpec, Device, Hazard, Limit, Stamp
+from gateway.model import (
+    FAILURES_UNTIL_OFFLINE,
+    LATCHING_HAZARDS,
+    AlarmSpec,
+    Device,
+    Hazard,
+    Limit,
+    Stamp,
+)
 from gateway.model.hours import WeeklyHours
 
 LINK_POINT = "link"
 """The point that stands for the connection to a device: true while the device does not answer."""
+UNUSABLE_POINT = "unusable"
+"""The point that stands for what a device reports: true while there is no usable value of a point that must
+raise an alarm."""
+FAULT_WITHIN_S = 100.0
+"""A fault must be indicated within this time (GB 16806-2006, 5.2)."""
 
 LocalClock = Callable[[Stamp], datetime | None]
 """The local time at the site for a stamp; None while the clock has not been set."""
@@ -48,6 +61,17 @@ class RuleCondition(Limit, frozen=True, kw_only=True, forbid_unknown_fields=True
             "stuck": self.stuck,
         }
         return [name for name, value in given.items() if value is not None]
+
+
+class UnusableCondition(RuleCondition, frozen=True, kw_only=True):
+    """Whether the device reports, but no usable value of this point for as long as is said here."""
+
+    missing_s: float
+    """Seconds in which it may be missing: it may be in the next message."""
+    invalid_s: float
+    """Seconds for any other reason."""
+    is_optional: bool
+    """A reading without it is complete."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +116,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def depends_on_time(self) -> bool:
         """Whether it can begin or cease to hold without a new reading."""
-        return self.applies_at is not None or any(each.missing is not None for each in self.conditions)
+        return self.applies_at is not None or any(
+            each.missing is not None or isinstance(each, UnusableCondition) for each in self.conditions
+        )
 
 
 def rules_of_device(device: Device, opening_hours: WeeklyHours | None = None) -> Iterator[Rule]:
@@ -128,4 +154,37 @@ def rule_of_point(
         on_delay_s=spec.delay,
         off_delay_s=spec.off_delay,
         latching=spec.hazard in LATCHING_HAZARDS if spec.latch is None else spec.latch,
+    )
+
+
+def unusable_rules(devices: Mapping[str, Device], rules: Iterable[Rule] = ()) -> Iterator[Rule]:
+    """For each device with a point that raises alarms, by its profile or by one of these rules of the site:
+    the fault that such a point has no usable value."""
+    named = {condition.point for rule in rules for condition in rule.conditions}
+    for device in devices.values():
+        conditions = tuple(
+            _unusable_condition(device, name)
+            for name, point in device.points.items()
+            if point.alarm or f"{device.name}.{name}" in named
+        )
+        if conditions:
+            yield Rule(
+                id=f"{device.name}/{UNUSABLE_POINT}",
+                device=device.name,
+                point=UNUSABLE_POINT,
+                hazard=Hazard.FAULT,
+                conditions=conditions,
+                required_count=1,
+                off_delay_s=0.0,
+                latching=False,
+            )
+
+
+def _unusable_condition(device: Device, point: str) -> UnusableCondition:
+    silence_s = FAILURES_UNTIL_OFFLINE * device.every
+    return UnusableCondition(
+        point=f"{device.name}.{point}",
+        missing_s=silence_s,
+        invalid_s=min(silence_s, FAULT_WITHIN_S),
+        is_optional=device.points[point].optional,
     )

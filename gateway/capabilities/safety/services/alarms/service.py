@@ -39,7 +39,7 @@ from gateway.model import (
 from gateway.model.hours import WeeklyHours
 
 from .rule_evaluator import RuleChange, RuleEvaluator
-from .rules import LocalClock, Rule, rule_of_point, rules_of_device
+from .rules import LocalClock, Rule, rule_of_point, rules_of_device, unusable_rules
 from .state_machine import UNACKNOWLEDGED_STATES, AlarmEvent, AlarmState, find_transition
 
 GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
@@ -146,7 +146,9 @@ class Safety(Service):
             for point, hazard in hazards.items()
         )
         profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
-        self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
+        of_site = list(rules)
+        unusable = unusable_rules(devices, of_site)
+        self._evaluator = RuleEvaluator([*own, *profiles, *unusable, *of_site], local_time)
         self._inside: Value | None = None
         self._inside_service, _, self._inside_name = inside_figure.partition(".")
         self._commands: dict[str, Callable[[_ChangeSet, Command], None]] = {

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from gateway.capabilities.safety.services.alarms import (
     RuleCondition,
     Safety,
 )
-from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Point, Stamp, Tick
+from gateway.model import AlarmSpec, Arrival, ClockQuality, Fact, Hazard, Lane, Point, Sample, Stamp, Tick
 from gateway.model.hours import parse_week
 from tests.gateway.services.kit import DAY, Fold, command, device, sample, tick
 
@@ -314,3 +315,71 @@ def test_no_sequence_of_acts_loses_a_fire(acts: list[str]) -> None:
             (False, False): AlarmState.LATCHED if owed else AlarmState.NORMAL,
         }
         assert state is expected[smoke, "acknowledge" in owed]
+
+
+def bad(second: float, bad: dict[str, str], **values: Any) -> Sample:
+    return msgspec.structs.replace(sample("d", second, **values), bad=bad)
+
+
+UNUSABLE = [(Hazard.FAULT, "unusable", "raised", "smoke")]
+
+
+def faults(facts: Iterable[Fact]) -> list[tuple[Any, ...]]:
+    bodies = [fact.body for fact in facts if fact.lane is Lane.ALARM]
+    return [tuple(body[key] for key in ("hazard", "point", "change", "value")) for body in bodies]
+
+
+@pytest.mark.parametrize("reason", ["wrong-type", "out-of-range", "not-a-number", "missing"])
+def test_a_detector_without_a_usable_value_is_a_fault_until_it_has_one(reason: str) -> None:
+    fold = safety()
+    assert fold.step(bad(1, {"smoke": reason}, temperature=20), tick(2), tick(3)) == []
+    assert faults(fold.step(tick(4))) == UNUSABLE
+    assert fold.step(bad(5, {"smoke": reason}, temperature=20), tick(60)) == []
+    fold.restart()
+    assert fold.step(bad(61, {"smoke": reason}), tick(62)) == []
+    assert changes(fold.step(sample("d", 63, smoke=False))) == ["cleared"]
+
+
+def test_an_invalid_value_is_a_fault_within_100_seconds_and_a_missing_one_after_three_intervals() -> None:
+    slow = msgspec.structs.replace(SMOKE, every=3600.0)
+    for reason, seconds in (("wrong-type", 100), ("missing", 3 * 3600)):
+        fold = Fold(Safety({"d": slow}))
+        assert fold.step(bad(0, {"smoke": reason}, temperature=20), tick(seconds - 1)) == []
+        assert faults(fold.step(tick(seconds))) == UNUSABLE
+
+
+def test_what_may_be_missing_at_times_is_no_fault() -> None:
+    fold = safety()
+    fold.step(bad(1, {"smoke": "missing"}, temperature=20), sample("d", 3, smoke=False))
+    assert fold.step(bad(4, {"temperature": "wrong-type"}), tick(500)) == []
+    optional = msgspec.structs.replace(SMOKE.points["smoke"], optional=True)
+    of_event = Fold(Safety({"d": device("d", "smoke", smoke=optional, temperature=Point())}))
+    assert of_event.step(bad(1, {"smoke": "missing"}, temperature=20), tick(500)) == []
+    # The device has sent messages without any of its values; then it sends one again.
+    nothing = {"smoke": "missing", "temperature": "missing"}
+    assert faults(of_event.step(bad(501, nothing), tick(504))) == UNUSABLE
+    assert changes(of_event.step(sample("d", 505, temperature=20))) == ["cleared"]
+
+
+def test_a_message_without_the_point_does_not_make_it_usable() -> None:
+    fold = safety()
+    fold.step(bad(1, {"smoke": "wrong-type"}), tick(4))
+    assert fold.step(sample("d", 5, temperature=20)) == []
+    retained = msgspec.structs.replace(bad(6, {"smoke": "wrong-type"}), arrival=Arrival.RETAINED)
+    assert safety().step(retained, tick(50)) == []
+
+
+def test_of_a_device_that_does_not_answer_nothing_new_is_unusable() -> None:
+    fold = safety()
+    facts = fold.step(bad(1, {"smoke": "wrong-type"}), sample("d", 2, error="timeout"), tick(200))
+    assert [fact.body["point"] for fact in facts] == ["link"]
+
+
+def test_a_point_that_a_rule_of_the_site_names_must_be_usable() -> None:
+    hot = Rule(
+        id="rule/hot", device="d", point="hot", hazard=Hazard.FIRE, latching=True,
+        conditions=(RuleCondition(point="d.temperature", above=60),),
+    )  # fmt: skip
+    facts = safety(hot).step(bad(1, {"temperature": "out-of-range"}, smoke=False), tick(4))
+    assert faults(facts) == [(Hazard.FAULT, "unusable", "raised", "temperature")]
+    assert safety().step(bad(1, {"temperature": "out-of-range"}, smoke=False), tick(4)) == []
