@@ -3,8 +3,11 @@
 Packets of command 1 and 2 are confirmed (3) once the core has processed their reading, so that what a
 power cut loses is sent again. A wrong sum, a wrong end, an unknown command and a sender that is not
 configured are denied (6), so that the device shows a fault; but a sound packet of such a sender is
-reported, with the fires in it. A connection without a sound packet is told of once for its address. A
-duty check (91) sent to us is confirmed like any control packet, but never answered as by a person.
+reported, with the fires in it. What a damaged packet says is not known, so a fire in it is none (the
+standard has it denied and sent again, up to three times); one that comes again with the same content was
+not damaged on the way, and its fire counts. A connection without a sound packet is told of once for its
+address. A duty check (91) sent to us is confirmed like any control packet, but never answered as by a
+person.
 
 A device is asked (4), at its first packet on a connection, for its own state (81), that of its systems
 (61) and of the components with a state (62), to learn what happened in the meantime. If it does not
@@ -94,6 +97,8 @@ class FireListener(Listener):
             bytes.fromhex(device.address.source.replace(":", "")): device.name for device in devices
         }
         self._panels = {name: Panel() for name in self._names.values()}
+        self._last_damaged: dict[str, tuple[int, bytes]] = {}
+        """By device, command and data of the last packet with a wrong sum or end."""
         self._unknown: dict[bytes, tuple[Panel, dict[str, str]]] = {}
         """Devices that are not configured, by their sources, and their fires; the newest last."""
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
@@ -136,12 +141,24 @@ class FireListener(Listener):
         self._messages.put_nowait((name, raw, processed))
         await processed.wait()
 
-    async def _process_packet(self, packet: FirePacket) -> bytes:
-        """Process a packet. Returns the answer, empty for none."""
+    async def _process_damaged(self, name: str, address: str, packet: FirePacket | None = None) -> None:
+        """Report a damaged packet, and the fire in one that comes again with the same content."""
+        self._notices.add("packet-damaged", address, device=name)
+        if packet:
+            content = packet.command, packet.data
+            is_repeated = self._last_damaged.get(name) == content
+            self._last_damaged[name] = content
+            places = Panel().apply_packet(packet).places if is_repeated else {}
+            if places and (places["fire"] or places["manual_alarm"]):
+                await self._deliver(name, self._panels[name].apply_packet(packet))
+        await self._deliver(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))
+
+    async def _process_packet(self, packet: FirePacket, address: str) -> bytes:
+        """Process a packet from that network address. Returns the answer, empty for none."""
         name = self._names.get(packet.source)
         if not packet.sound:
             if name is not None:
-                await self._deliver(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))
+                await self._process_damaged(name, address, packet)
             return b"" if packet.command in ANSWERS else packet.answer(DENY)
         if name is not None:
             self._resolve_commands(name, packet)
@@ -235,14 +252,20 @@ class FireListener(Listener):
         seen: set[bytes] = set()
         sender = peer.address
         while data := await peer.read():
-            for packet in await self._find_packets(stream, data, sender):
+            packets = await self._find_packets(stream, data, sender)
+            for source in stream.damaged:
+                name = self._names[source]
+                async with self._turns.turn(name, 0):
+                    await self._process_damaged(name, peer.address)
+            stream.damaged.clear()
+            for packet in packets:
                 ours = packet.sound and packet.source in self._names
                 sender = self._names[packet.source] if ours else peer.address
                 if ours:
                     peer.on_configured()
                     self._connections[sender] = peer.write, packet
                 async with self._turns.turn(sender, len(packet.data)):
-                    answer = await self._process_packet(packet)
+                    answer = await self._process_packet(packet, peer.address)
                 if answer:
                     await peer.write(answer)
                 if ours and packet.source not in seen:
@@ -265,7 +288,7 @@ class FireListener(Listener):
             client.writer.write(frame)
             await client.writer.drain()
 
-        stream, is_late = PacketStream(), False
+        stream, is_late = PacketStream(self._names), False
         try:
             async with asyncio.timeout(min(self._options.idle, FIRST_PACKET_S)) as limit:
 
@@ -327,8 +350,8 @@ class FireListener(Listener):
             async def write(frame: bytes) -> None:
                 port.write(frame)
 
-            peer = _Peer("", port.read_available, write, lambda: None)
-            serving = self._serve_connection(peer, PacketStream())
+            peer = _Peer(self._options.listen, port.read_available, write, lambda: None)
+            serving = self._serve_connection(peer, PacketStream(self._names))
             task = asyncio.create_task(serving, name="gb26875-serial")
             task.add_done_callback(self._report_failure)
             try:

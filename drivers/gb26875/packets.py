@@ -13,7 +13,7 @@ the time of its packet, since ours may not be set.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -101,9 +101,19 @@ class PacketStream:
     sound is searched for others: its length may be what was damaged. Each byte is searched once, and each
     beginning is judged once its packet is complete, so that no stream costs more than in proportion to its
     length.
+
+    Of one of the `sources`, whatever begins like a packet and is none is damaged: it has bytes too many or
+    too few, or its length in another byte order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Iterable[bytes] = ()) -> None:
+        any_source = b"|".join(map(re.escape, sources))
+        self._header = (
+            re.compile(b"(?=@@(?!@)(?:(?!@@).){8,12}?(%s))" % any_source, re.DOTALL) if any_source else None
+        )
+        self.damaged: list[bytes] = []
+        """The sources of the packets that were found to be damaged and could not be read at all; whoever
+        reads it empties it."""
         self.rest = b""
         """What may become a packet: less than one packet's length."""
         self._searched = 0
@@ -119,6 +129,7 @@ class PacketStream:
         stream = self.rest + data
         self.received_bytes += len(data)
         packets: list[FirePacket] = []
+        taken = [range(self._garbled_until)]
         incomplete: list[int] = []
         sound_until = 0
         found = (match.start() for match in _BEGINNING.finditer(stream, self._searched))
@@ -132,6 +143,7 @@ class PacketStream:
             packet = _parse_packet(stream[start:end])
             if packet and (packet.sound or start >= self._garbled_until):
                 packets.append(packet)
+                taken.append(range(start, end))
                 incomplete.clear()
                 self._garbled_until = end
             if packet and packet.sound:
@@ -142,11 +154,21 @@ class PacketStream:
         if next_start < 0:
             next_start = len(stream) - stream.endswith(START[:1], tail)
         kept = min((next_start, *incomplete))
+        self._find_damaged(stream, kept, taken)
         self.rest = stream[kept:]
         self._beginnings = [start - kept for start in incomplete]
         self._searched = next_start - kept
         self._garbled_until = max(0, self._garbled_until - kept)
         return packets
+
+    def _find_damaged(self, stream: bytes, end: int, taken: Iterable[range]) -> None:
+        """The damaged packets before `end` that are in none of the packets that were taken."""
+        headers = self._header.finditer(stream) if self._header else ()
+        for match in headers:
+            if match.start() >= end:
+                break
+            if not any(match.start(1) in part for part in taken):
+                self.damaged.append(match[1])
 
 
 _LENGTH_END = 26

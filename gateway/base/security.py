@@ -50,6 +50,7 @@ SECURITY_EVENTS = (
     "push-path",
     "push-invalid",
     "packet-missing",
+    "packet-damaged",
     "page-foreign",
     "session-refused",
     "too-often",

@@ -23,6 +23,7 @@ from drivers.gb26875.packets import (
     FirePacket,
     split_packets,
 )
+from drivers.gb26875.panel import PanelReading
 from gateway.model import Device, LinkDown, ReadFailed
 from gateway.words import LANGUAGES, translate
 from tests.drivers.conftest import Line
@@ -53,6 +54,9 @@ class Core:
     async def apply_packet(self) -> None:
         async for heard in self.listener.listen():
             self.heard.append(heard)
+
+    def readings(self) -> list[PanelReading]:
+        return [raw for _, raw in self.heard if isinstance(raw, PanelReading)]
 
     def failures(self) -> list[str]:
         return [raw.key for _, raw in self.heard if isinstance(raw, ReadFailed)]
@@ -271,6 +275,10 @@ async def test_a_peer_that_never_finishes_a_packet_is_cut_off(trickle: bytes) ->
 WRONG_SUM = PUBLISHED[:-3] + bytes((PUBLISHED[-3] ^ 1,)) + PUBLISHED[-2:]
 
 
+def missing(core: Core) -> list[tuple[str, Any]]:
+    return [(key, facts) for key, facts in core.listener.notices() if key == "packet-missing"]
+
+
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", PUBLISHED[:50], WRONG_SUM])
 async def test_who_is_cut_off_without_a_sound_packet_is_told_once_for_each_address(
     data: bytes, caplog: pytest.LogCaptureFixture
@@ -279,8 +287,8 @@ async def test_who_is_cut_off_without_a_sound_packet_is_told_once_for_each_addre
         for count in (1, 2):
             async with calling(core.listener) as peer:
                 peer.writer.write(data)
-                await until(lambda: [facts["count"] for _, facts in core.listener.notices()] == [count])  # noqa: B023
-        notices = list(core.listener.notices())
+                await until(lambda: [facts["count"] for _, facts in missing(core)] == [count])  # noqa: B023
+        notices = missing(core)
     assert notices == [("packet-missing", {"address": "127.0.0.1", "bytes": len(data), "count": 2})]
     assert len([record for record in caplog.records if "packet-missing" in record.getMessage()]) == 1
     for language in LANGUAGES:
@@ -300,10 +308,8 @@ async def test_who_has_sent_a_sound_packet_or_only_looked_in_is_not_told() -> No
             pass
         async with calling(core.listener) as peer:
             peer.writer.write(b"noise")
-        await until(lambda: list(core.listener.notices()))
-        assert [facts for _, facts in core.listener.notices()] == [
-            {"address": "127.0.0.1", "bytes": 5, "count": 1}
-        ]
+        await until(lambda: missing(core))
+        assert [facts for _, facts in missing(core)] == [{"address": "127.0.0.1", "bytes": 5, "count": 1}]
 
 
 async def test_a_device_that_speaks_is_not_cut_off() -> None:
@@ -472,3 +478,30 @@ async def test_an_unplugged_line_is_a_link_that_is_down(line: Line) -> None:
         with pytest.raises(LinkDown):
             async with asyncio.timeout(5):
                 await anext(aiter(listener.listen()))
+
+
+BIG_ENDIAN = PUBLISHED[:24] + PUBLISHED[25:23:-1] + PUBLISHED[26:]
+
+
+async def test_a_damaged_packet_of_a_configured_device_is_told_and_is_its_failure() -> None:
+    for damaged in (WRONG_SUM, BIG_ENDIAN, PUBLISHED[:60] + b"\x55" + PUBLISHED[60:]):
+        async with serving() as core, calling(core.listener) as peer:
+            for _ in range(3):
+                peer.writer.write(damaged)
+            await until(lambda: len(core.failures()) == 3)
+            notices = list(core.listener.notices())
+        assert notices == [("packet-damaged", {"address": "127.0.0.1", "device": "panel", "count": 3})]
+
+
+async def test_a_fire_in_a_packet_that_is_damaged_in_the_same_way_again_is_one() -> None:
+    async with serving() as core, calling(core.listener) as peer:
+        assert await peer.ask(WRONG_SUM) == DENIED
+        assert core.readings() == []
+        assert await peer.ask(WRONG_SUM) == DENIED
+        assert [raw.active_states for raw in core.readings()] == [{"fire"}]
+    async with serving() as core, calling(core.listener) as peer:
+        other = bytearray(WRONG_SUM)
+        other[40] ^= 0x10
+        for damaged in (WRONG_SUM, bytes(other), WRONG_SUM):
+            await peer.ask(damaged)
+        assert core.readings() == []

@@ -122,3 +122,22 @@ def test_a_byte_that_comes_later_is_no_reason_to_look_at_the_earlier_ones_again(
     for byte in sent:
         stream.feed(bytes((byte,)))
     assert len(judged) < len(sent) / 2
+
+
+INSERTED = [PUBLISHED[:place] + b"\x55" + PUBLISHED[place:] for place in range(2, len(PUBLISHED) - 2)]
+DROPPED = [PUBLISHED[:place] + PUBLISHED[place + 1 :] for place in range(2, len(PUBLISHED) - 2)]
+BIG_ENDIAN = PUBLISHED[:24] + PUBLISHED[25:23:-1] + PUBLISHED[26:]
+
+
+@pytest.mark.parametrize("size", [1, 40, 500])
+def test_a_packet_with_a_byte_too_many_or_too_few_is_damaged_and_of_its_source(size: int) -> None:
+    own = bytes.fromhex("0605FF030201")
+    for damaged in (*INSERTED, *DROPPED, BIG_ENDIAN):
+        sent = damaged.replace(bytes(6), own, 1) + packet(b"", source=own).encode() * 2
+        if own not in sent[:24]:
+            continue
+        stream = PacketStream([own, b"111111"])
+        pieces = (sent[start : start + size] for start in range(0, len(sent), size))
+        found = [each for piece in pieces for each in stream.feed(piece)]
+        unsound = [each.source for each in found if not each.sound]
+        assert (unsound + stream.damaged, len(found) - len(unsound)) == ([own], 2)

@@ -157,10 +157,10 @@ def test_a_shelved_alarm_comes_back_by_itself() -> None:
 def test_what_is_disabled_raises_nothing_and_is_judged_anew_when_it_is_back() -> None:
     fold = safety()
     fold.step(sample("d", 0, smoke=True))
-    assert act(fold, "disable", seconds=3600, why="烹饪") == ["disabled", "disabled"]
+    assert act(fold, "disable", seconds=3600, why="烹饪") == ["disabled"] * 3
     assert fold.step(sample("d", 1, smoke=False), sample("d", 2, smoke=True)) == []
-    assert fold.service.summary(fold.rows)["disabled"] == 2
-    assert changes(fold.step(tick(3600))) == ["enabled", "raised", "enabled"]
+    assert fold.service.summary(fold.rows)["disabled"] == 3
+    assert changes(fold.step(tick(3600))) == ["enabled", "raised", "enabled", "enabled"]
     assert fold.rows["d/smoke"].state is AlarmState.ACTIVE
 
 
@@ -169,7 +169,7 @@ def test_nothing_is_disabled_for_ever() -> None:
     for seconds in (10**9, None, -1, "soon"):
         args = {} if seconds is None else {"seconds": seconds}
         fold.step(command("disable", args=args))
-        assert changes(fold.step(tick(24 * 3600))) == ["enabled", "enabled"]
+        assert changes(fold.step(tick(24 * 3600))) == ["enabled"] * 3
 
 
 def test_after_a_reboot_without_a_clock_protection_is_back() -> None:
