@@ -89,6 +89,12 @@ class DeclarativeDialect(Dialect):
             (Lane.TELEMETRY, False): compiled["telemetry"],
             (Lane.TELEMETRY, True): compiled["history"] or compiled["telemetry"],
         }
+        self._routes: dict[tuple[Lane, bool], dict[str, tuple[CompiledRule, DeviceFacts] | None]] = {
+            lane: {}
+            for lane, rules in self._lanes.items()
+            if not any(rule.rule.keys.kinds or rule.rule.keys.when for rule in rules)
+        }
+        """By lane and device how a record is said, where that depends on nothing else."""
         self._replies = [(rule, self._topic_expression(rule.topic)) for rule in file.replies]
         self._commands = [(rule, self._topic_expression(rule.topic)) for rule in file.commands]
         self._own_answers: OrderedDict[tuple[str, bytes], None] = OrderedDict()
@@ -266,7 +272,18 @@ class DeclarativeDialect(Dialect):
         is_sample = record.lane is Lane.TELEMETRY
         if is_sample and not facts.has_values(record.body):
             return None
-        for rule in self._lanes[record.lane, backfill and is_sample]:
+        lane = record.lane, backfill and is_sample
+        routes = self._routes.get(lane)
+        if routes is None:
+            return self._first_that_fits(lane, facts, record)
+        if record.device not in routes:
+            routes[record.device] = self._first_that_fits(lane, facts, record)
+        return routes[record.device]
+
+    def _first_that_fits(
+        self, lane: tuple[Lane, bool], facts: DeviceFacts, record: Record
+    ) -> tuple[CompiledRule, DeviceFacts] | None:
+        for rule in self._lanes[lane]:
             if rule.rule.fits(record.kind, facts.kind, record.body) and rule.knows(facts):
                 return rule, facts
         return None

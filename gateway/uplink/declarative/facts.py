@@ -52,6 +52,10 @@ class DeviceFacts:
         self.secret = secret
         self._names = names
         self._points: dict[str, PointName | None] = {}
+        self._renamed: dict[str, str] = {}
+        """Points whose values are sent as they are."""
+        self._has_plain_booleans = names.booleans == (False, True)
+        self._keeps_unlisted = names.unlisted == "keep"
         self._keeps_all = (
             names.unlisted == "keep"
             and names.dot == "."
@@ -62,7 +66,9 @@ class DeviceFacts:
     def point(self, point: str) -> PointName | None:
         """What one of its points is called on the platform; None: it is not sent."""
         if point not in self._points:
-            self._points[point] = self._names.find(self.kind, point)
+            found = self._points[point] = self._names.find(self.kind, point)
+            if found == PointName(name=found.name if found else ""):
+                self._renamed[point] = found.name
         return self._points[point]
 
     def items(self, body: Mapping[str, Any]) -> list[tuple[str, Any, str, PointName]]:
@@ -81,13 +87,20 @@ class DeviceFacts:
         """The values by the platform's names."""
         if self._keeps_all:
             return body.get("values")
-        return {name: value for name, value, _, _ in self.items(body)}
+        made: dict[str, Any] = {}
+        for point, raw in body.get("values", {}).items():
+            name = self._renamed.get(point)
+            if name is not None and (self._has_plain_booleans or not isinstance(raw, bool)):
+                made[name] = raw
+            elif (as_ := self.point(point)) is not None:
+                made[as_.name] = self._converted(raw, as_)
+        return made
 
     def has_values(self, body: Mapping[str, Any]) -> bool:
         """Whether any value is sent."""
         values = body.get("values")
         return bool(values) and (
-            self._keeps_all or any(self.point(point) is not None for point in values or ())
+            self._keeps_unlisted or any(self.point(point) is not None for point in values or ())
         )
 
     def _converted(self, value: Any, as_: PointName) -> Any:
