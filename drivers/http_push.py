@@ -10,6 +10,7 @@ import base64
 import binascii
 import hmac
 import re
+import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -36,7 +37,7 @@ from gateway.wire.codec import point_value_at, value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
 from gateway.wire.json_text import MAX_OBJECTS, check_parts, decode_text, parse_json
 from gateway.wire.notices import Notices
-from gateway.wire.path import is_valid_path
+from gateway.wire.path import find_parts, is_valid_path
 from gateway.wire.readings import has_values, split_message
 from gateway.wire.secret import read_secret
 
@@ -120,6 +121,7 @@ def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value | None]
     """Decode a parsed message to values; what it does not contain is left out, and what points do not apply
     to it is None."""
     values: dict[str, Value | None] = {}
+    raw = _without_root(points, raw)
     for name, point in points.items():
         if not point.applies_to(raw):
             values[name] = None
@@ -130,6 +132,17 @@ def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value | None]
     return values
 
 
+def _without_root(points: Mapping[str, TreePoint], raw: Raw) -> Raw:
+    """A message as the paths see it: JSON from a device that also sends XML may have XML's root, which no
+    path names."""
+    if not isinstance(raw, dict) or len(raw) != 1:
+        return raw
+    (inside,) = raw.values()
+    paths = (path for point in points.values() for path in (point.path, *point.also, *point.when))
+    is_named = any(find_parts(raw, path) for path in paths) or not isinstance(inside, dict)
+    return raw if is_named else inside
+
+
 def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `xml = '<EventNotificationAlert>…'` or `json = '{"in": 3}'`."""
     return _parse_xml(fields["xml"]) if "xml" in fields else parse_json(fields["json"])
@@ -138,13 +151,15 @@ def parse_example(fields: Mapping[str, Any]) -> Raw:
 def split(points: Mapping[str, TreePoint], raw: Raw) -> list[Raw]:
     """The readings in a message. Raises `ReadFailed`."""
     if not isinstance(raw, tuple):
-        return split_message(points, raw, decode)
+        return split_message(points, _without_root(points, raw), decode)
     inside = {
         name: msgspec.structs.replace(point, path=f"documents[].{point.path}")
         for name, point in points.items()
     }
     readings = split_message(
-        inside, {"documents": list(raw)}, lambda _, reading: decode(points, reading["documents"][0])
+        inside,
+        {"documents": [_without_root(points, each) for each in raw]},
+        lambda _, reading: decode(points, reading["documents"][0]),
     )
     return [reading["documents"][0] for reading in readings]
 
@@ -159,7 +174,7 @@ def parse_body(body: bytes) -> Raw:
     Cameras send alerts and their pictures as parts of one form. The boundary is taken from the first line
     of the body, as not all of them name it in the header. JSON documents may be on lines of their own.
     """
-    body = body.strip()
+    body = _decompressed(body).strip()
     if body.startswith(b"--"):
         boundary = body.partition(b"\n")[0].rstrip()
         parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary, MAX_PARTS)[1:])
@@ -173,6 +188,24 @@ def parse_body(body: bytes) -> Raw:
         check_parts("".join(texts), ALL_MARKS, MAX_OBJECTS)
     documents = tuple(map(_parse_document, texts))
     return documents if len(documents) > 1 else documents[0]
+
+
+def _is_compressed(body: bytes) -> bool:
+    """Whether a body is as `Content-Encoding` gzip or deflate says (RFC 1952, RFC 1950)."""
+    is_zlib = body[:1] == b"x" and body[1:2] in (b"\x01", b"\x9c", b"\xda")
+    return is_zlib or body.startswith(b"\x1f\x8b")
+
+
+def _decompressed(body: bytes) -> bytes:
+    if not _is_compressed(body):
+        return body
+    try:
+        text = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise ReadFailed("push-compressed") from error
+    if len(text) > MAX_BODY_BYTES:
+        raise ReadFailed("push-large", kilobytes=MAX_TEXT_BYTES // 1024)
+    return text
 
 
 def _json_lines(text: str) -> list[str]:
@@ -305,7 +338,7 @@ class PushListener(Listener):
             body = request.query.encode() if has_query else await request.read_body(MAX_BODY_BYTES)
             async with self._parser_turn:
                 await asyncio.sleep(0)
-                if len(body) > MAX_QUICK_BYTES:
+                if len(body) > MAX_QUICK_BYTES or _is_compressed(body):
                     status, readings = await asyncio.to_thread(_parse_message, device, body)
                 else:
                     status, readings = _parse_message(device, body)

@@ -5,8 +5,8 @@ Each server has a form of its own, known by where it has the DevEUI:
   Milesight's gateways (milesight.com, Uplink Data), in hexadecimal;
 - The Things Stack (thethingsindustries.com, Data Formats), which omits what is 0 or empty;
 - LORIOT (docs.loriot.io, Uplink Data Message), Actility ThingPark (AS API, Uplink frames), MultiTech
-  (multitech.net, MQTT Messages), Kerlink Wanesy (Data Up), Helium's console (docs.helium.com) and The
-  Things Network 2 (API Reference, Uplink Messages).
+  (multitech.net, MQTT Messages), Kerlink Wanesy (Data Up), Helium's console (docs.helium.com), The
+  Things Network 2 (API Reference, Uplink Messages) and Everynet (Data API, Uplink).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 from gateway.model import Raw, ReadFailed, Value, sentence
 from gateway.wire.codec import value_at
 from gateway.wire.json_text import MAX_OBJECTS, check_parts, parse_json
+from gateway.wire.path import find_parts
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """A message holds at most 242 bytes of payload, what was decoded from them, and metadata."""
@@ -60,7 +61,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     event_id: tuple[str, ...] = ()
     """By default the time at which the network received it."""
     signs_of_life: tuple[str, ...] = ()
-    """Objects one of which a message of the device has; without any, the server speaks of itself."""
+    """Paths one of which a message of the device has; without any, the server speaks of itself."""
     dev_addr: str = ""
     device_name: str = ""
     device_profile: str = ""
@@ -137,6 +138,16 @@ FORMS = (
         device_name="dev_id",
         signs_of_life=("payload_raw",),
     ),
+    Form(
+        dev_eui="meta.device",
+        data="params.payload",
+        port="params.port",
+        counter="params.counter_up",
+        received=("params.rx_time", "meta.time"),
+        event_id=("meta.packet_id",),
+        dev_addr="meta.device_addr",
+        signs_of_life=("params.counter_up",),
+    ),
 )
 
 
@@ -155,7 +166,7 @@ def parse_uplink(payload: bytes) -> NetworkUplink | None:
     form = next((form for form in FORMS if isinstance(value_at(message, form.dev_eui), str)), None)
     if form is None:
         raise ReadFailed("not-uplink", reason=sentence("cause.no-deveui"))
-    if form.signs_of_life and not any(key in message for key in form.signs_of_life):
+    if form.signs_of_life and not any(find_parts(message, path) for path in form.signs_of_life):
         return None
     port = _number(message, form.port)
     return NetworkUplink(

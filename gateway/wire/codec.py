@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from gateway.model import Point, Raw, Value, decimals_of_scale
 
 from .json_text import number_in_text
-from .path import find_parts
+from .path import find_parts, is_null_at, parent_objects, quoted_key
 
 NON_NUMERIC_TYPES = (bool, str)
 """Types of values that are not quantities."""
@@ -38,18 +38,36 @@ def point_value_at(point: Point, raw: Raw, path: str) -> Value | None:
     """The value of a point in a parsed message; None if the message does not contain it. If it says that
     there is none (`null`, as from a thermometer whose probe is broken), a quantity is NaN."""
     value = value_at(raw, path)
-    if value is None and _is_number(point):
-        parent, _, key = path.rpartition(".")
-        if any(_is_null(part, key) for part in find_parts(raw, parent)) if path else raw is None:
-            return math.nan
+    if value is None and _is_number(point) and is_null_at(raw, path):
+        return math.nan
+    if point.unit == "°C" and value is not None and not isinstance(value, bool):
+        return _celsius(point, value, raw, path)
     return value
 
 
-def _is_null(parent: Raw, key: str) -> bool:
-    if isinstance(parent, dict):
-        return key in parent and parent[key] is None
-    inside = isinstance(parent, list) and key.isdecimal() and int(key) < len(parent)
-    return inside and parent[int(key)] is None
+UNIT_KEYS = (
+    "TempUnit", "tempUnit", "temp_unit", "TemperatureUnit", "temperatureUnit", "temperature_unit",
+    "temperature_units", "unit", "Unit", "units", "unit_of_measurement", "uom",
+)  # fmt: skip
+"""Where messages name the unit of a temperature, beside it or in an object around it."""
+OTHER_SCALES = {
+    **dict.fromkeys(("f", "°f", "℉", "degf", "fahrenheit"), (5 / 9, -160 / 9)),
+    **dict.fromkeys(("k", "kelvin"), (1.0, -273.15)),
+}
+"""By unit, what a number is multiplied by, and what is added to it, to be in °C."""
+CONVERTED_DECIMALS = 2
+
+
+def _celsius(point: Point, value: Value, raw: Raw, path: str) -> Value:
+    """A temperature on the wire as it would be in °C, if the message says that it is in another unit."""
+    parents = parent_objects(raw, path)
+    units = (parent[key] for parent in parents for key in UNIT_KEYS if isinstance(parent.get(key), str))
+    scale = OTHER_SCALES.get(next(units, "").strip().casefold())
+    number = number_in_text(value) if isinstance(value, str) else value
+    if scale is None or number is None or not _is_storable(number):
+        return value
+    celsius = (number * point.scale + point.offset) * scale[0] + scale[1]
+    return (round(celsius, CONVERTED_DECIMALS) - point.offset) / point.scale
 
 
 def _combined(values: Sequence[Raw]) -> Value | None:
@@ -65,7 +83,8 @@ def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
     parts: dict[str, Value] = {}
     inside = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
     for key, part in inside:
-        parts |= values_by_path(part, f"{path}.{key}" if path else str(key))
+        step = quoted_key(str(key))
+        parts |= values_by_path(part, f"{path}.{step}" if path else step)
     return parts or ({path: raw} if path and isinstance(raw, bool | int | float | str) else {})
 
 

@@ -1,7 +1,8 @@
 """Paths into a parsed message: keys, list indices, and members of lists that are found by their content.
 
 `counts[name=fw].value` finds members by their content, `zones[*].total` takes all of them, and with
-`records[].from` each member is a reading of its own.
+`records[].from` each member is a reading of its own. A key with dots or brackets in it stands in quotation
+marks: `values."room.temperature"`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from gateway.model import Raw, ReadFailed
 MAX_READINGS, MAX_COPIED_KEYS = 2000, 200_000
 """In one message: two thousand quarters of an hour are three weeks. The second bounds the work."""
 
-_STEP = re.compile(r"([^.\[\]]*)((?:\[[^\[\]]*\])*)(?:\.|$)")
+_STEP = re.compile(r"(\"[^\"]*\"|[^.\[\]\"]*)((?:\[[^\[\]]*\])*)(?:\.|$)")
+_MARKS = re.compile(r"[.\[\]]")
 _SELECTOR = re.compile(r"\[([^\]]*)\]")
 
 
@@ -55,11 +57,42 @@ def _has(member: Raw, path: str, text: str) -> bool:
     return any((str(value).lower() if isinstance(value, bool) else str(value)) == text for value in values)
 
 
+def quoted_key(key: str) -> str:
+    """A key as it stands in a path."""
+    return f'"{key}"' if _MARKS.search(key) else key
+
+
 def find_parts(raw: Raw, path: str) -> Sequence[Raw]:
     """What is at a path: one part or, where the path selects members of lists, several; none if a selected
     member does not have it."""
+    return _find(raw, _parsed(path))
+
+
+def parent_objects(raw: Raw, path: str) -> list[dict[str, Any]]:
+    """The objects on the way to what is at a path, the nearest first."""
+    steps = _parsed(path)
+    found = (part for end in range(len(steps) - 1, -1, -1) for part in _find(raw, steps[:end]))
+    return [part for part in found if isinstance(part, dict)]
+
+
+def is_null_at(raw: Raw, path: str) -> bool:
+    """Whether a message says that there is nothing at a path: `null`."""
+    if not (steps := _parsed(path)):
+        return raw is None
+    *parents, last = steps
+    return any(_has_null(parent, last.key) for parent in _find(raw, parents))
+
+
+def _has_null(parent: Raw, key: str) -> bool:
+    if isinstance(parent, dict):
+        return key in parent and parent[key] is None
+    inside = isinstance(parent, list) and key.isdecimal() and int(key) < len(parent)
+    return inside and parent[int(key)] is None
+
+
+def _find(raw: Raw, steps: Sequence[Step]) -> Sequence[Raw]:
     found: list[Raw] = [raw]
-    for step in _parsed(path):
+    for step in steps:
         parts = [step.find(parent) for parent in found]
         if step.splits or step.selects:
             members = [member for part in parts for member in step.members(part)]
@@ -151,4 +184,4 @@ def _step(key: str, selectors: list[str]) -> Step | None:
     if any(len(pair) != 2 for pair in content):
         return None
     splits = "" in selectors
-    return Step(key, splits, bool(selectors) and not splits, tuple(content))  # type: ignore[arg-type]
+    return Step(key.strip('"'), splits, bool(selectors) and not splits, tuple(content))  # type: ignore[arg-type]

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,35 @@ def test_a_newer_camera_posts_json() -> None:
         b' "isDataRetransmission": false}'
     )
     assert decode(points("hikvision-push"), parse_body(body)) == {"in": 15, "out": 14, "channel": 1}
+
+
+def test_json_within_the_root_of_xml_is_read_like_xml() -> None:
+    inside = b'{"eventType": "PeopleCounting", "channelID": 1, "peopleCounting":'
+    inside += b' {"statisticalMethods": "realTime", "enter": 15, "exit": 14}}'
+    wrapped = b'{"EventNotificationAlert": ' + inside + b"}"
+    wanted = {"in": 15, "out": 14, "channel": 1}
+    known = points("hikvision-push")
+    assert decode(known, parse_body(wrapped)) == wanted
+    for body in (wrapped, wrapped + b"\n" + wrapped):
+        readings = split(known, parse_body(body))
+        assert [decode(known, each) for each in readings] == [wanted] * (1 + body.count(b"\n"))
+        assert all(known["in"].applies_to(each) for each in readings)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_compressed_body_is_read(pack: Callable[[bytes], bytes]) -> None:
+    body = alert(enter=15, exit=14)
+    assert parse_body(pack(body)) == parse_body(body)
+
+
+def test_a_compressed_body_is_bounded_and_a_damaged_one_refused() -> None:
+    for body, key in (
+        (gzip.compress(bytes(100_000_000)), "push-large"),
+        (gzip.compress(b"{}")[:6] + b"\xff" * 9, "push-compressed"),
+    ):
+        with pytest.raises(ReadFailed) as failed:
+            parse_body(body)
+        assert failed.value.key == key
 
 
 @pytest.mark.parametrize(

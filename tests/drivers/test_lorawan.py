@@ -670,6 +670,13 @@ THINGS_NETWORK_2 = (
     b'{"app_id":"my-app-id","dev_id":"my-dev-id","hardware_serial":"0102030405060708","port":1,"counter":2,'
     b'"payload_raw":"AXVc","payload_fields":{},"metadata":{"time":"1970-01-01T00:00:00Z"}}'
 )
+EVERYNET = (
+    b'{"meta":{"network":"75697b95","packet_hash":"889a72ab34a647f504ef37d598589431",'
+    b'"application":"70b3d54b17db0106","device_addr":"36c365b4","time":1504806725.252493,'
+    b'"device":"faa73111a2aead2c","packet_id":"bfa4be139911fe8ff80bc0afbf110fa3",'
+    b'"gateway":"7c95bd79864622a4"},"params":{"rx_time":1504806725.245682,"port":55,"counter_up":118,'
+    b'"payload":"AXVc","encrypted_payload":"ehMc"},"type":"uplink"}'
+)
 
 
 @pytest.mark.parametrize(
@@ -694,6 +701,7 @@ THINGS_NETWORK_2 = (
         ("wanesy/up", "wanesy/up", WANESY, "0000000000006d31", 3, "01755c"),
         ("+/devices/+/up", "my-app-id/devices/my-dev-id/up", THINGS_NETWORK_2,
          "0102030405060708", 1, "01755c"),
+        ("everynet/uplink", "everynet/uplink", EVERYNET, "faa73111a2aead2c", 55, "01755c"),
     ],
 )  # fmt: skip
 async def test_every_network_server_is_heard(

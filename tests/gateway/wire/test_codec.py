@@ -249,3 +249,37 @@ def test_what_is_let_through_can_be_stored(value: Any, point: Point) -> None:
     values, bad = convert_values({"x": point}, {"x": found})
     assert set(values) | set(bad) == {"x"}
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("message", "path", "celsius"),
+    [
+        ({"DS18B20": {"Temperature": 73.4}, "TempUnit": "F"}, "DS18B20.Temperature", 23.0),
+        ({"DS18B20": {"Temperature": 23.4}, "TempUnit": "C"}, "DS18B20.Temperature", 23.4),
+        ({"temperature": "73.4", "temperature_unit": "Fahrenheit"}, "temperature", 23.0),
+        ({"t": [{"value": 296.15, "unit": "K"}, {"value": 1, "unit": "F"}]}, "t.0.value", 23.0),
+        ({"value": 73.4, "unit": " °F "}, "value", 23.0),
+        ({"outer": {"value": 20, "unit": "°C"}, "unit": "F"}, "outer.value", 20),
+        ({"value": 20, "unit": 3}, "value", 20),
+    ],
+)
+def test_a_temperature_in_another_unit_that_the_message_names_is_converted(
+    message: Any, path: str, celsius: float
+) -> None:
+    point = Point(unit="°C", min=-55, max=125)
+    assert convert_values({"t": point}, {"t": point_value_at(point, message, path)}) == ({"t": celsius}, {})
+
+
+def test_what_is_scaled_is_converted_too_and_no_other_quantity_is() -> None:
+    point = Point(unit="°C", scale=0.1)
+    assert convert_values({"t": point}, {"t": point_value_at(point, {"t": 734, "unit": "F"}, "t")}) == (
+        {"t": 23.0}, {},
+    )  # fmt: skip
+    assert point_value_at(Point(unit="%"), {"h": 50, "unit": "F"}, "h") == 50
+    assert point_value_at(point, {"t": 10**400, "unit": "F"}, "t") == 10**400
+
+
+def test_every_path_of_a_message_leads_back_to_its_value() -> None:
+    message = {"a.b": {"c": 1}, "d": [{"e[0]": True}]}
+    assert {value_at(message, path) for path in values_by_path(message)} == {1}
+    assert set(values_by_path(message)) == {'"a.b".c', 'd.0."e[0]"'}

@@ -20,6 +20,9 @@ PUSH = {
     ],
     "zones": [{"id": 1, "on": False}, {"id": 2, "on": True}],
     "one": {"id": 7, "n": 5},
+    "dotted": {"a.b": {"c": 3}, "n.m": [{"k": 2, "v": 6}]},
+    "x.y": 4,
+    "x[0]": 5,
 }  # fmt: skip
 
 
@@ -45,6 +48,12 @@ PUSH = {
         ("logics[].records[].from", 1),
         ("nothing[].x", None),
         ("logics[", None),
+        ('dotted."a.b".c', 3),
+        ('"x.y"', 4),
+        ('"x[0]"', 5),
+        ('dotted."n.m"[k=2].v', 6),
+        ('dotted."a.b', None),
+        ('dotted."a.b"c', None),
         ("logics[name].x", None),
     ],
 )
@@ -202,3 +211,9 @@ def test_no_member_is_lost(first: list[int], second: list[int]) -> None:
 def test_a_list_as_a_whole_holds_messages(paths: list[str], readings: list[Any] | None) -> None:
     raw = [{"a": 1}, {"a": 2, "l": [3, 4]}, "x"]
     assert split_readings(raw, paths) == (readings or [raw])
+
+
+def test_a_path_with_half_a_quotation_mark_is_malformed() -> None:
+    assert is_valid_path('a."b.c".d')
+    assert not is_valid_path('a."b.c')
+    assert not is_valid_path('a."b.c"d')
