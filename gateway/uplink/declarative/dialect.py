@@ -163,7 +163,7 @@ class DeclarativeDialect(Dialect):
         most = only.rule.keys.max_records or len(records)
         for device, of_device in _by_device(records).items():
             facts = self._facts.get(device)
-            if facts is None or not only.knows(facts):
+            if facts is None or facts is self._gateway or not only.knows(facts):
                 continue
             said = [record for record in of_device if facts.has_values(record.body)]
             yield from (said[first : first + most] for first in range(0, len(said), most))
@@ -283,7 +283,11 @@ class DeclarativeDialect(Dialect):
     def _first_that_fits(
         self, lane: tuple[Lane, bool], facts: DeviceFacts, record: Record
     ) -> tuple[CompiledRule, DeviceFacts] | None:
+        # To a platform the gateway is no device behind itself, unless a rule names it.
+        is_named = facts is self._gateway and (record.lane is Lane.TELEMETRY or record.kind == "link")
         for rule in self._lanes[lane]:
+            if is_named and GATEWAY_DEVICE not in rule.rule.keys.device_kinds:
+                continue
             if rule.rule.fits(record.kind, facts.kind, record.body) and rule.knows(facts):
                 return rule, facts
         return None

@@ -275,3 +275,10 @@ def test_a_platform_that_tells_history_apart_also_gets_the_latest_values() -> No
     assert message is not None
     assert message.topic.endswith("pack/post")
     assert message.reply_id == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gateway_is_no_device_behind_itself(name: str) -> None:
+    link = Record(Lane.EVENT, "gateway", 1, "link", AT, {"online": True, "error": ""})
+    assert messages_of(DIALECTS[name], [link]) == []
+    assert messages_of(DIALECTS[name], [sample("gateway", 1, temperature=1)]) == []
