@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from gateway.capabilities.needs.notices import PublicNotice
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState
 from gateway.capabilities.safety.services.emergency_plans import (
     EmergencyCase,
@@ -146,6 +147,23 @@ def test_a_fire_takes_the_wall_over(house: House, wall: Page) -> None:
     fits(wall)
     house.alarm(None)
     wall.until(lambda: wall.driver.find_element(By.ID, "wall-tiles").is_displayed())
+
+
+def test_a_notice_of_one_line_is_shown(house: House, chromium: Chrome) -> None:
+    text = "欢迎来到滨江邻里中心；活动室可在服务台预约。"
+    house.configure("needs", notices={"welcome": PublicNotice(text={"zh": text, "en": "Welcome"})})
+    house.furnish()
+    served = Served(house.settings)
+    try:
+        page = Page(chromium, served.url)
+        for size in SIZES:
+            resize(page, size)
+            chromium.get(f"{served.url}/?kiosk&key={KEY}")
+            page.until(lambda: page.has("html.script"))
+            page.until(lambda: chromium.find_element(By.CSS_SELECTOR, ".notices li").text == text)
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        served.end()
 
 
 def test_the_worst_fire_fits_and_says_what_it_leaves_out(house: House, chromium: Chrome) -> None:
