@@ -83,7 +83,7 @@ class Spans(msgspec.Struct, frozen=True):
         ({"spec": {"hazard": "gas", "above": math.nan}}, ("spec", "above"), "value-not-finite"),
         ({"spec": {"hazard": "gas", "delay": -1}}, ("spec", "delay"), "delay-range"),
         ({"spec": {"hazard": "gas", "off_delay": 1e9}}, ("spec", "off_delay"), "delay-range"),
-        ({"spec": {"hazard": "gas", "hysteresis": -2}}, ("spec", "hysteresis"), "not-negative"),
+        ({"spec": {"hazard": "gas", "above": 5, "hysteresis": -2}}, ("spec", "hysteresis"), "not-negative"),
         (
             {"when": [{"point": "a.b", "above": 1}, {"point": "a.b", "below": -math.inf}]},
             ("when", "2", "below"),
