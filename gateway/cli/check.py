@@ -31,6 +31,7 @@ from gateway.dashboard.parts import page_parts
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import DEFAULT_SITE
+from gateway.uplink.declarative.inspection import inspect_dialect
 from gateway.web.access import read_key
 from gateway.web.certificates import Pair, check_pair, serving_findings
 from gateway.words import preferred_language, translate
@@ -81,7 +82,8 @@ def _check_profile(file: Path) -> None:
 
 def _check_site(file: Path) -> None:
     site = load_site(file)
-    if mistakes := inspect_site(file, site, _dashboard_errors(site)):
+    in_dialects = (mistake for dialect in site.dialects.values() for mistake in inspect_dialect(dialect))
+    if mistakes := [*inspect_site(file, site, _dashboard_errors(site)), *in_dialects]:
         raise Mistakes(mistakes)
     print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
     for bus, port, names in _ports_with_passing_names(site):

@@ -289,7 +289,16 @@ class _DialectReader(TomlReader):
         if isinstance(table.get("booleans"), list) and len(table["booleans"]) != 2:
             self.add_mistake(("names", "booleans"), "booleans-two")
             return None
-        return self.build_struct(PointNames, table, ("names",))
+        names = self.build_struct(PointNames, table, ("names",))
+        for path, points in [(("names", "points"), names.points if names else {})] + [
+            (("names", "kinds", kind), points) for kind, points in (names.kinds if names else {}).items()
+        ]:
+            seen: dict[str, str] = {}
+            for point, named in points.items():
+                name = named if isinstance(named, str) else named.name
+                if (other := seen.setdefault(name, point)) != point:
+                    self.add_mistake((*path, point), "point-name-twice", name=name, other=other)
+        return names
 
     def _read_maps(self, data: Table) -> dict[str, dict[str, Plain]]:
         maps = self._table(data, "maps")

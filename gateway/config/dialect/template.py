@@ -146,11 +146,11 @@ def parse_json(text: str, names: Names) -> Node:
     """A JSON template. Raises `TemplateMistake`."""
     try:
         document = json.loads(text, object_pairs_hook=_Pairs)
+        return _Parser(text, names).node(document, is_item=False)
     except json.JSONDecodeError as error:
         raise TemplateMistake("template-json", error.lineno - 1, column=error.colno) from error
     except RecursionError as error:
         raise TemplateMistake("template-json", 0, column=1) from error
-    return _Parser(text, names).node(document, is_item=False)
 
 
 def levels_outside_loops(node: Node) -> Iterator[Level]:

@@ -122,6 +122,8 @@ def test_a_right_file_is_read(tmp_path: Path) -> None:
         ('key = "{gateway.secret}"\n', "", 20, "needs a key"),
         ('"hmac_sha256"', '"hmac_sha3"', 21, "hmac_sha1, hmac_sha256"),
         ('temperature = "T"', "temperature = 5", 13, "must be text"),
+        ('temperature = "T"', 'temperature = "T"\nheat = "T"', 15, "is that of the point 'temperature'"),
+        ('"data": "{values}"', '"data": ' + 900 * "[" + 900 * "]", 32, "not valid JSON"),
         ("[[event]]", "[event]", 46, "write [[event]]"),
         ("fire = 1", "fire = [1]", 16, "our value = the platform's value"),
         ("[maps.level]", "[mpas.level]", 16, "did you mean: maps"),
