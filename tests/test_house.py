@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
 HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "chinese_calendar", "cryptography", "cv2", "fido2",
-         "gpiod", "heroicons", "httpx2", "jinja2", "paho", "prometheus_client", "py_vapid", "pymodbus",
-         "segno", "serial", "starlette", "tomlkit", "uvicorn", "xlsxwriter"}  # fmt: skip
+         "gpiod", "heroicons", "httpx2", "jinja2", "paho", "prometheus_client", "psycopg", "py_vapid",
+         "pymodbus", "segno", "serial", "starlette", "tomlkit", "uvicorn", "xlsxwriter"}  # fmt: skip
 
 
 def module(path: Path) -> str:
@@ -56,8 +56,8 @@ def ours(name: str) -> set[str]:
 
 
 FLOORS = (
-    "model", "scheduling", "words", "base", "services", "wire", "config", "journal", "trends", "field",
-    "uplink", "web", "terminal", "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
+    "model", "scheduling", "words", "base", "services", "wire", "receiver", "config", "journal", "trends",
+    "field", "uplink", "web", "terminal", "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
 )  # fmt: skip
 """The folders (and the one module) of `gateway/`, each of which may import those before it."""
 BELOW_CAPABILITIES = tuple(f"gateway.{floor}" for floor in FLOORS[: FLOORS.index("capabilities")])
@@ -153,6 +153,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ),
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
+        ("psycopg", r"gateway/receiver/database\.py"),
         ("py_vapid", r"gateway/capabilities/safety/web_push\.py"),
         # What asks, and what hears.
         ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
@@ -185,11 +186,11 @@ SLEEPERS = {
 """Modules that may sleep without an injected clock, and for what."""
 WAITERS = {
     # By an injected clock, to schedule, retry, back off and commit.
-    "clock": ("gateway.journal", "gateway.trends", "gateway.field", "gateway.uplink",
+    "clock": ("gateway.receiver", "gateway.journal", "gateway.trends", "gateway.field", "gateway.uplink",
               "gateway.capabilities", "gateway.daemon", "gateway.dashboard"),
     # To limit an I/O operation.
-    "timeout": ("gateway.base", "gateway.wire", "gateway.field", "gateway.uplink", "gateway.capabilities",
-                "gateway.daemon", "gateway.dashboard", "drivers"),
+    "timeout": ("gateway.base", "gateway.wire", "gateway.receiver", "gateway.field", "gateway.uplink",
+                "gateway.capabilities", "gateway.daemon", "gateway.dashboard", "drivers"),
 }  # fmt: skip
 """Packages that may wait, by the kind of waiting; their `services` and `site` modules may not."""
 

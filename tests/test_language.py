@@ -31,9 +31,9 @@ CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 NAMES = frozenset(
     WORD.findall(
         """ANSI AsyncAPI BTHome BlueZ CA ChirpStack COM CPU CSV CU16 DI3 DNS DevEUI Excel GBK GPIO HTTP
-        HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG QoS SHA SIGHUP
-        SIM SVG Schema TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English p50 p99 null
-        iPhone iPad iOS Safari Chrome Firefox Ed25519 Base64"""
+        HTTPS ID IP JPEG JSON JavaScript KB LoRaWAN MAC MB MQTT ONNX OpenCV PDF PEM PIN PNG PostgreSQL QoS
+        SHA SIGHUP SIGTERM SIM SVG Schema TLS TOML URL USB UTF Unicode Windows XML YAML Ctrl Shift English
+        p50 p99 null iPhone iPad iOS Safari Chrome Firefox Ed25519 Base64"""
     )
 )
 """What has no Chinese name, or stands so on the device, the keyboard or the button."""
@@ -41,7 +41,8 @@ TYPED = frozenset(
     WORD.findall(
         """linli sudo sha256sum gpioinfo bluetooth gpio zh en true false nan inf y ack reset is default
         overhead oblique mon sun people add remove sessions revoke display duty manager installer
-        CAPABILITY sensor try list each hmac jsonschema"""
+        CAPABILITY sensor try list each hmac jsonschema psycopg run report
+        createdb template0 UTF8 PGHOST max_connections"""
     )
 )
 """What a person types beside the keys of files and the commands: programs, values, answers."""

@@ -19,7 +19,7 @@ EX_CONFIG = 78
 """sysexits.h: a configuration file is wrong; the systemd units do not restart on it."""
 CORE_COMMANDS = (
     "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "ledger",
-    "asyncapi", "dialect", "scan", "simulate",
+    "asyncapi", "dialect", "receive", "scan", "simulate",
 )  # fmt: skip
 
 

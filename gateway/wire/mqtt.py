@@ -167,6 +167,7 @@ class Connection:
         has_will: bool,
         keeps_session: bool,
         sender_of: Callable[[str], str],
+        receive: Callable[[IncomingMessage], None] | None,
     ) -> None:
         self._client = client
         self._options = options
@@ -175,7 +176,7 @@ class Connection:
         self._learned = learned
         self._has_will = has_will
         self._keeps_session = keeps_session
-        self._sender_of = sender_of
+        self._sender_of, self._receive = sender_of, receive
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -235,21 +236,25 @@ class Connection:
         item: Item = ("publish", topic)
         if not self._learned.is_held(item, self._loop.time()):
             return self._send(item, payload, retain=retain)
-        refused: asyncio.Future[None] = self._loop.create_future()
-        _fail_future(
-            refused, LinkDown("message-refused", topic=topic, code=self._learned.refusals[item].code)
-        )
-        return refused
+        return self._refused(item, self._learned.refusals[item].code)
 
-    def subscribe(self, topic: str) -> None:
-        """Subscribe. If the broker refuses, `messages` yields the error, and it is tried again later."""
+    def subscribe(self, topic: str) -> asyncio.Future[None]:
+        """Subscribe. The future is done with the SUBACK, or fails as that of `publish`. If the broker
+        refuses, `messages` yields the error, and it is tried again later."""
         item: Item = ("subscribe", topic)
         if not self._has_wildcards and set(topic) & set("+#"):
-            self._record_refusal(item, WILDCARDS_NOT_SUPPORTED)
+            code = WILDCARDS_NOT_SUPPORTED
         elif self._learned.is_held(item, self._loop.time()):
-            self._record_refusal(item, self._learned.refusals[item].code)
+            code = self._learned.refusals[item].code
         else:
-            self._send(item)
+            return self._send(item)
+        self._record_refusal(item, code)
+        return self._refused(item, code)
+
+    def _refused(self, item: Item, code: int) -> asyncio.Future[None]:
+        refused: asyncio.Future[None] = self._loop.create_future()
+        _fail_future(refused, LinkDown("message-refused", topic=item[1], code=code))
+        return refused
 
     def unsubscribe(self, topic: str) -> None:
         """End a subscription of the session that is no longer wanted."""
@@ -340,6 +345,20 @@ class Connection:
         if message.message_id in self._to_acknowledge:
             self._to_acknowledge.remove(message.message_id)
             self._client.ack(message.message_id, 1)
+
+    def acknowledge(self, message: IncomingMessage) -> None:
+        """Acknowledge a message that was passed to `receive`."""
+        if message.message_id:
+            self._client.ack(message.message_id, 1)
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the socket. After twice `KEEPALIVE_S` that costs the connection."""
+        self._loop.remove_reader(self._socket.fileno())
+
+    def resume_reading(self) -> None:
+        """Read again after `pause_reading`."""
+        self._add_reader(self._socket)
+        self._loop.call_soon(self._read_socket)  # TLS may have decrypted some already.
 
     def fail_all(self, error: LinkDown) -> None:
         """Fail every future of this connection with the error; it has the fact `unsent` for what was still
@@ -491,7 +510,7 @@ class Connection:
         error, now = refused_item_error(item, code), self._loop.time()
         if not self._learned.is_held(item, now) and self._learned.record_refusal(item, code, now):
             self._log_restriction(error)
-        if kind == "subscribe":
+        if kind == "subscribe" and not self._receive:
             self._put(
                 IncomingMessage(topic, b"", retained=False, error=ReadFailed(error.key, **error.facts))
             )
@@ -508,6 +527,14 @@ class Connection:
             if hash(topic) not in self._too_large:
                 _remember(self._too_large, hash(topic))
                 self._log_restriction(error)
+        if self._receive:
+            message_id = message.mid if message.qos else 0
+            self._receive(
+                IncomingMessage(
+                    topic, bytes(message.payload), message.retain, error=error, message_id=message_id
+                )
+            )
+            return
         if self._keeps_session and not message.retain:
             _remember(self._received_topics, hash(topic))
         elif hash(topic) in self._received_topics:
@@ -612,13 +639,18 @@ async def connect(
     keep_session: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     sender_of: Callable[[str], str] = str,
+    receive: Callable[[IncomingMessage], None] | None = None,
+    receive_maximum: int = 0,
+    session_expiry_s: int = SESSION_EXPIRY_S,
 ) -> AsyncIterator[Connection]:
     """Connect with what the broker offers, and disconnect on the way out. Raises `LinkDown` within 20 s.
 
     `sender_of`: of a topic, the device that may publish to it, where that may be several topics. `owner`:
     whose connection it is, for the log. `login`: instead of what the options say. `will`: topic and
     payload. `keep_session`: what is published with QoS 1 while the gateway is away is delivered when it is
-    back; this needs `options.client_id`.
+    back, for up to `session_expiry_s`; this needs `options.client_id`. `receive`: takes each message as it
+    arrives, instead of `messages`; the caller acknowledges it, and the broker sends no more (with MQTT 5)
+    while `receive_maximum` are unacknowledged. Of one that is larger than `max_packet_bytes` it is told.
     """
     learned = restrictions_of(options)
     learned.terms = learned.initial_terms(asyncio.get_running_loop().time())
@@ -638,6 +670,9 @@ async def connect(
                         keep_session,
                         max_packet_bytes,
                         sender_of,
+                        receive,
+                        receive_maximum,
+                        session_expiry_s,
                     )
                 )
                 break
@@ -665,6 +700,9 @@ async def _connect_once(
     keep_session: bool,
     max_packet_bytes: int,
     sender_of: Callable[[str], str],
+    receive: Callable[[IncomingMessage], None] | None,
+    receive_maximum: int,
+    session_expiry_s: int,
 ) -> AsyncIterator[Connection]:
     """One attempt, with the terms that are tried now."""
     terms = learned.terms
@@ -695,6 +733,7 @@ async def _connect_once(
         has_will=has_will,
         keeps_session=keep_session,
         sender_of=sender_of,
+        receive=receive,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(connection.fail_all, LinkDown("broker-lost", url=options.url))
@@ -703,7 +742,14 @@ async def _connect_once(
             if username := login.username or options.username:
                 client.username_pw_set(username, login.password or options.read_password())
             client.tls = options.tls_context()
-            await _connect_client(client, options, resume=resume)
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            if receive is None:
+                properties.MaximumPacketSize = max_packet_bytes
+            if receive_maximum:
+                properties.ReceiveMaximum = receive_maximum
+            if resume:
+                properties.SessionExpiryInterval = session_expiry_s
+            await _connect_client(client, options, properties, resume=resume)
             connection.certificate_ends_s = client.certificate_ends_s
         except (OSError, ValueError) as error:
             raise connection_error(error, options) from error
@@ -732,14 +778,12 @@ def restrictions_of(options: BrokerOptions) -> Restrictions:
     return _restrictions.setdefault(broker, Restrictions())
 
 
-async def _connect_client(client: _BoundedClient, options: BrokerOptions, *, resume: bool) -> None:
+async def _connect_client(
+    client: _BoundedClient, options: BrokerOptions, properties: Properties, *, resume: bool
+) -> None:
     """Connect in a thread: name lookup and TLS handshake block."""
     details: dict[str, Any] = {}
     if client.protocol == MQTTProtocolVersion.MQTTv5:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.MaximumPacketSize = client.max_packet_bytes
-        if resume:
-            properties.SessionExpiryInterval = SESSION_EXPIRY_S
         details = {"properties": properties, "clean_start": not resume}
     await asyncio.to_thread(client.connect, options.host, options.port, KEEPALIVE_S, **details)
 

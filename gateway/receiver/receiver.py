@@ -1,0 +1,196 @@
+"""From the broker into the database: a message is acknowledged once the transaction with it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import NoReturn
+
+from gateway.base.failpoint import failpoint
+from gateway.base.log import log_event, report_held_back
+from gateway.base.tasks import run_in_own_task
+from gateway.model import Clock, LinkDown, sentence
+from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import Connection, IncomingMessage, connect
+from gateway.wire.restrictions import hex_code
+
+from .database import Database, MessageRefused, Reject
+from .messages import LANES, Parsed, Rejected, parse
+
+FILTERS = (
+    *(f"linli/v1/+/+/{lane}" for lane in LANES),
+    "linli/v1/+/ledger",
+    "linli/v1/+/ledger/+",
+    "linli/v1/+/urgent",
+)
+MAX_MESSAGES = 2000
+"""Unacknowledged; with MQTT 5 the broker sends no more at a time."""
+MAX_PACKET_BYTES = 4 << 20
+MAX_BATCH_BYTES = 8 << 20
+MAX_WAITING_BYTES = 32 << 20
+"""If more waits for the database, no more is read from the broker for the time being."""
+BATCH_INTERVAL_S = 0.1
+"""From one transaction to the next at least, so that each has many records."""
+SESSION_EXPIRY_S = 7 * 86_400
+"""How long the broker keeps what arrives while this receiver is away."""
+SHARED_NOT_SUPPORTED = 0x9E
+"""MQTT 5, 3.9.3: of the reason codes of a SUBACK."""
+MIN_RETRY_S, MAX_RETRY_S = 1.0, 15.0
+STORE_TIMEOUT_S = 60.0
+
+
+class Receiver:
+    """One process of those that share the subscription of a `group`; without one it subscribes alone.
+
+    `options.client_id` names its session at the broker, and must be its own.
+    """
+
+    def __init__(self, options: BrokerOptions, database: str, group: str, clock: Clock) -> None:
+        self._options = options
+        self._database = database
+        self._group = group
+        self._clock = clock
+        self.is_receiving = False
+        """Whether it has subscribed, and has a database."""
+        self._logged_errors: set[str] = set()
+        """Those that have been logged since it last received."""
+        self.rejected: Counter[str] = Counter()
+        """Messages by the reason why they were rejected; the first of each is logged."""
+        self.acknowledged = 0
+        """Messages, with the rejected ones."""
+
+    async def run(self) -> NoReturn:
+        """Receive until cancelled. Raises `ConfigError` if the database's URL is wrong."""
+        delay_s = MIN_RETRY_S
+        while True:
+            try:
+                await run_in_own_task(self._receive())
+            except LinkDown as down:
+                # What has not been stored was not acknowledged: the broker sends it again.
+                if self.is_receiving:
+                    delay_s = MIN_RETRY_S
+                    self._logged_errors.clear()
+                if down.key not in self._logged_errors:
+                    log_event(logging.WARNING, "receiver-stopped", reason=down.as_sentence())
+                self.is_receiving = False
+                self._logged_errors.add(down.key)
+            report_held_back()
+            await self._clock.sleep(delay_s * random.uniform(0.5, 1))  # noqa: S311  not a secret
+            delay_s = min(delay_s * 2, MAX_RETRY_S)
+
+    async def _receive(self) -> NoReturn:
+        prefix = f"$share/{self._group}/" if self._group else ""
+        inbox = _Inbox()
+        async with (
+            Database.open(self._database) as database,
+            connect(
+                self._options,
+                owner="receiver",
+                keep_session=True,
+                max_packet_bytes=MAX_PACKET_BYTES,
+                receive=inbox.put,
+                receive_maximum=MAX_MESSAGES,
+                session_expiry_s=SESSION_EXPIRY_S,
+            ) as connection,
+        ):
+            inbox.connection = connection
+            connection.ended.add_done_callback(lambda _: inbox.arrived.set())
+            try:
+                await asyncio.gather(*(connection.subscribe(prefix + name) for name in FILTERS))
+            except LinkDown as down:
+                raise self._subscription_error(down) from down
+            self.is_receiving = True
+            log_event(logging.INFO, "receiver-started", broker=self._options.url, group=self._group)
+            while True:
+                messages = await inbox.take()
+                try:
+                    async with asyncio.timeout(STORE_TIMEOUT_S):
+                        await self._store(database, [self._parse(each) for each in messages])
+                except TimeoutError as error:
+                    raise LinkDown("database-slow", seconds=STORE_TIMEOUT_S) from error
+                failpoint("stored")
+                for message in messages:
+                    connection.acknowledge(message)
+                self.acknowledged += len(messages)
+                await self._clock.sleep(BATCH_INTERVAL_S)
+
+    def _subscription_error(self, down: LinkDown) -> LinkDown:
+        if down.key != "message-refused":
+            return down
+        code = int(str(down.facts["code"]))
+        key = "receiver-unshared" if code == SHARED_NOT_SUPPORTED else "topic-subscribe"
+        return LinkDown(key, broker=self._options.url, topic=down.facts["topic"], code=hex_code(code))
+
+    async def _store(self, database: Database, contents: Sequence[Parsed | Reject]) -> None:
+        try:
+            await database.store(contents)
+        except MessageRefused:
+            # Which one it is, halving tells.
+            middle = len(contents) // 2
+            only = contents[0]
+            if middle:
+                await self._store(database, contents[:middle])
+                await self._store(database, contents[middle:])
+            elif isinstance(only, Parsed):
+                await self._store(database, [self._reject(only.message, "database")])
+
+    def _parse(self, message: IncomingMessage) -> Parsed | Reject:
+        try:
+            if message.error:
+                raise Rejected("size")
+            return parse(message)
+        except Rejected as rejected:
+            return self._reject(message, rejected.reason)
+
+    def _reject(self, message: IncomingMessage, reason: str) -> Reject:
+        self.rejected[reason] += 1
+        if self.rejected[reason] == 1:
+            log_event(
+                logging.WARNING,
+                "receiver-rejects",
+                topic=message.topic,
+                reason=sentence(f"rejected.{reason}"),
+            )
+        size = int(str(message.error.facts.get("bytes", 0))) if message.error else len(message.payload)
+        return Reject(reason, message.topic, size, message.payload)
+
+
+class _Inbox:
+    """Messages that wait for the database."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.connection: Connection | None = None
+        self._messages: list[IncomingMessage] = []
+        self._bytes = 0
+        self._paused = False
+
+    def put(self, message: IncomingMessage) -> None:
+        self._messages.append(message)
+        self._bytes += len(message.payload)
+        self.arrived.set()
+        if self._bytes > MAX_WAITING_BYTES and not self._paused and self.connection:
+            self._paused = True
+            self.connection.pause_reading()
+
+    async def take(self) -> list[IncomingMessage]:
+        """What has arrived, up to `MAX_BATCH_BYTES`, at least one. Raises `LinkDown`."""
+        assert self.connection
+        while not self._messages:
+            self.arrived.clear()
+            if self.connection.ended.done():
+                self.connection.ended.result()
+            await self.arrived.wait()
+        size = count = 0
+        while count < len(self._messages) and (not count or size < MAX_BATCH_BYTES):
+            size += len(self._messages[count].payload)
+            count += 1
+        taken, self._messages = self._messages[:count], self._messages[count:]
+        self._bytes -= size
+        if self._paused:
+            self._paused = False
+            self.connection.resume_reading()
+        return taken

@@ -1,0 +1,318 @@
+"""From publishers that others have written, and from our gateway, through a real broker into a real
+PostgreSQL."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.model import Lane
+from gateway.receiver import Database, DayReport, make_reports
+from tests.broker import Broker
+from tests.gateway.uplink import kit as uplink_kit
+from tests.postgres import Postgres
+
+from .kit import (
+    DAY,
+    NOON,
+    envelope,
+    eventually,
+    gap_record,
+    ledger_row,
+    publisher,
+    receiving,
+    record,
+)
+
+SEQS = "SELECT seq FROM named_record WHERE (site, epoch, device, lane) = (%s, %s, %s, %s) ORDER BY seq"
+
+
+def seqs(
+    database: Postgres, site: str, epoch: str = "e1", device: str = "d", lane: str = "telemetry"
+) -> list[int]:
+    return [seq for (seq,) in database.rows(SEQS, site, epoch, device, lane)]
+
+
+def count(database: Postgres, table: str = "record") -> int:
+    return int(database.value(f"SELECT count(*) FROM {table}"))
+
+
+async def report(database: Postgres, site: str = "", day: str = DAY) -> list[DayReport]:
+    async with Database.open(database.url, migrate=False) as connection:
+        return make_reports(await connection.stored(site, day, day, "Asia/Shanghai"))
+
+
+async def test_everything_of_our_gateway_arrives_once_and_is_complete(
+    broker: Broker, database: Postgres, tmp_path: Path
+) -> None:
+    async with (
+        receiving(broker.url, database.url) as receiver,
+        uplink_kit.gateway(tmp_path, broker.port) as sender,
+    ):
+        sender.tell(Lane.ALARM, "smoke \0 \\ \t \n “烟”")
+        sender.tell(Lane.EVENT)
+        await sender.history(rows=3, each=40)
+        await eventually(sender.caught_up)
+        await eventually(lambda: count(database) == 122)
+        epoch = sender.journal.epoch
+        stored = database.rows(
+            "SELECT lane, seq, data FROM named_record WHERE site = 'centre' ORDER BY lane, seq"
+        )
+        now = sender.clock.now().wall_ms / 1000
+        days = {(datetime.fromtimestamp(now, UTC) + timedelta(hours=8)).date().isoformat()}
+        (found,) = await report(database, "centre", *days)
+    assert seqs(database, "centre", epoch) == list(range(1, 121))
+    assert [data["values"]["x"] for lane, _, data in stored if lane == "telemetry"] == [*range(120)]
+    assert [data["x"] for lane, _, data in stored if lane == "alarm"] == ["smoke \ufffd \\ \t \n “烟”"]
+    assert (found.records, found.missing) == (122, [])
+    assert not receiver.rejected
+
+
+async def test_repeated_and_out_of_order_and_from_another_epoch(broker: Broker, database: Postgres) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            for seq in (3, 1, 2, 2, 3, 1):
+                sender.send("s", record(seq), record(seq + 10))
+            sender.send("s", record(1), record(2), epoch="e2")
+            sender.send("other", record(1))
+            sender.send("s", record(1), lane="alarm")
+            sender.send("s", record(1), device="d2")
+        await eventually(lambda: receiver.acknowledged == 10)
+        sender_again = [1, 2, 3, 11, 12, 13]
+    assert seqs(database, "s") == sender_again
+    assert seqs(database, "s", "e2") == [1, 2]
+    assert count(database) == 11
+
+
+async def test_holes_are_named_unless_gap_records_or_the_ledger_explain_them(
+    broker: Broker, database: Postgres
+) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("whole", record(1), record(2))
+            sender.send_ledger("whole", ledger_row(measured=2, delivered=2))
+            sender.send("told", record(1), record(9))
+            sender.send("told", gap_record(1, "telemetry", 2, 5), lane="event")
+            sender.send_ledger(
+                "told",
+                ledger_row(measured=9, delivered=2, dropped={"thinned": 3}, gaps=[(6, 8, "thinned")]),
+            )
+            sender.send("untold", record(2), record(5))
+            # This one concerns another platform.
+            sender.send("untold", gap_record(1, "telemetry", 1, 9, uplink="police"), lane="event")
+            sender.send("cut", record(1))
+            sender.send_ledger("cut", ledger_row(measured=3, delivered=3), part=2)
+        await eventually(lambda: receiver.acknowledged == 9)
+    found = {each.site: each for each in await report(database)}
+    assert not found["whole"].missing
+    assert [(each.first, each.last, each.reason) for each in found["told"].missing] == [
+        (2, 5, "space"), (6, 8, "thinned")
+    ]  # fmt: skip
+    assert [(each.first, each.last, each.reason) for each in found["untold"].missing] == [
+        (1, 1, ""),
+        (3, 4, ""),
+    ]
+    assert [(each.first, each.last, each.reason) for each in found["cut"].missing] == [(2, 3, "")]
+    assert [found[site].unexplained for site in ("whole", "told", "untold", "cut")] == [0, 0, 3, 2]
+
+
+async def test_two_receivers_share_the_messages(broker: Broker, database: Postgres) -> None:
+    async with (
+        receiving(broker.url, database.url, "one") as one,
+        receiving(broker.url, database.url, "two") as two,
+    ):
+        with publisher(broker.port) as sender:
+            for number in range(60):
+                sender.send(
+                    "s", *(record(number * 10 + each + 1) for each in range(10)), device=f"d{number % 3}"
+                )
+        await eventually(lambda: one.acknowledged + two.acknowledged == 60)
+    assert count(database) == 600
+    assert min(one.acknowledged, two.acknowledged) > 10
+
+
+async def test_killed_between_commit_and_acknowledgement(broker: Broker, database: Postgres) -> None:
+    command = [sys.executable, "-m", "gateway.cli", "receive", "--broker", broker.url, "--name", "one"]
+    environment = {
+        **os.environ,
+        "LINLI_KILL_AT": "stored:1",
+        "LINLI_DATABASE": database.url,
+        "LINLI_LANG": "en",
+    }
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if b"receiver-started" in line:
+                break
+        with publisher(broker.port) as sender:
+            # Its subscription may not have reached the broker before the first ones.
+            while process.poll() is None:
+                sender.send("lost", record(1))
+                sender.wait()
+                await asyncio.sleep(0.05)
+            for seq in range(1, 101):
+                sender.send("s", record(seq))
+    assert process.returncode == -signal.SIGKILL
+    assert seqs(database, "lost") == [1]
+    async with receiving(broker.url, database.url, "one"):
+        await eventually(lambda: count(database) == 101)
+    assert seqs(database, "s") == list(range(1, 101))
+
+
+async def test_a_database_that_crashes_in_the_middle_loses_nothing(
+    broker: Broker, database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            for seq in range(1, 101):
+                sender.send("s", record(seq))
+            sender.wait()
+            await eventually(lambda: receiver.acknowledged)
+            database.stop_at_once()
+            for seq in range(101, 201):
+                sender.send("s", record(seq))
+            sender.wait()
+            await eventually(lambda: not receiver.is_receiving)
+            await asyncio.to_thread(database.start)
+        await eventually(lambda: count(database) == 200)
+    assert seqs(database, "s") == list(range(1, 201))
+    stopped = [str(each.getMessage()) for each in caplog.records if "receiver-stopped" in each.getMessage()]
+    assert len(stopped) == len(set(stopped)) > 0
+
+
+WHOLE = json.dumps(envelope([record(1)])).replace('"x": 1', '"x": 1e2')
+STRANGERS = {
+    "fields": [
+        ("linli/v1/s/d/telemetry", b"{}"),
+        ("linli/v1/s/d/telemetry", b"[]"),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(0)])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(2**63)])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(1, at=2**60)])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(1, at=-1)])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(1, data=[1])])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(1)], device="d" * 200)).encode()),
+        ("linli/v1/s/d/telemetry", b"[" * 100_000),
+        ("linli/v1/s/ledger", b'{"epoch": "e1", "rows": [{}]}'),
+        ("linli/v1/s/urgent", b"{}"),
+        ("linli/v1/s/d/telemetry", WHOLE.replace("1e2", "[" * 100_000 + "]" * 100_000).encode()),
+    ],
+    "json": [
+        ("linli/v1/s/d/telemetry", b""),
+        ("linli/v1/s/d/telemetry", b"hello"),
+        ("linli/v1/s/d/alarm", b"\xff\xfe"),
+        ("linli/v1/s/d/telemetry", WHOLE.replace("1e2", '"\\ud800"').encode()),
+        ("linli/v1/s/d/event", json.dumps(envelope([record(1)])).encode()[:-1]),
+    ],
+    "identity": [
+        ("linli/v1/s/other/telemetry", json.dumps(envelope([record(1)])).encode()),
+        ("linli/v1/s/d/alarm", json.dumps(envelope([record(1)])).encode()),
+        ("linli/v1/s/d/telemetry", json.dumps(envelope([record(1)], site="other")).encode()),
+    ],
+    "topic": [("linli/v1/s/ledger/x", b"{}"), (f"linli/v1/{'s' * 200}/d/telemetry", b"{}")],
+    "size": [("linli/v1/s/d/telemetry", b" " * (5 << 20))],
+    "database": [
+        ("linli/v1/s/d/telemetry", WHOLE.replace("1e2", "1e999999").encode()),
+    ],
+}
+
+
+async def test_what_strangers_send_is_put_aside_and_stops_nothing(
+    broker: Broker, database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = sum(map(len, STRANGERS.values()))
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            for seq, (topic, payload) in enumerate(
+                (each for messages in STRANGERS.values() for each in messages), 1
+            ):
+                sender.send_bytes(topic, payload)
+                sender.send("mine", record(seq))
+        await eventually(lambda: receiver.acknowledged == 2 * number)
+    assert receiver.rejected == {reason: len(messages) for reason, messages in STRANGERS.items()}
+    assert seqs(database, "mine") == list(range(1, number + 1))
+    assert seqs(database, "s") == []
+    assert count(database, "rejected") == number
+    assert database.value("SELECT max(length(payload)) FROM rejected") <= 2048
+    assert sum("receiver-rejects" in each.getMessage() for each in caplog.records) == len(STRANGERS)
+
+
+async def test_a_time_that_is_corrected_later_makes_no_second_record(
+    broker: Broker, database: Postgres
+) -> None:
+    wrong = datetime(1970, 1, 1, 1, tzinfo=UTC)
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", record(1, at=wrong, clock="unset"), record(2, at=wrong, clock="unset"))
+            sender.send("s", record(2, clock="corrected"), record(3, clock="corrected"))
+            sender.wait()
+            await eventually(lambda: receiver.acknowledged == 2)
+            sender.send("s", record(1, clock="corrected"), record(4))
+        await eventually(lambda: receiver.acknowledged == 3)
+    assert seqs(database, "s") == [1, 2, 3, 4]
+    assert not (await report(database))[0].missing
+
+
+async def test_absurd_times_make_no_partitions(broker: Broker, database: Postgres) -> None:
+    years = [
+        datetime(year, month, 1, tzinfo=UTC) for year in (1980, 2019, 2999, 9999) for month in range(1, 13)
+    ]
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", *(record(seq, at=at) for seq, at in enumerate(years, 1)))
+            sender.send("s", record(len(years) + 1))
+        await eventually(lambda: receiver.acknowledged == 2)
+    partitions = database.rows(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'record'::regclass"
+    )
+    assert sorted(partitions) == [("record_2026_11",), ("record_undated",)]
+    assert count(database) == len(years) + 1
+
+
+async def test_an_old_month_may_be_dropped_while_it_runs(broker: Broker, database: Postgres) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", record(1))
+            sender.wait()
+            await eventually(lambda: receiver.acknowledged == 1)
+            database.rows("DROP TABLE record_2026_11")
+            sender.send("s", record(2))
+        await eventually(lambda: receiver.acknowledged == 2)
+    assert seqs(database, "s") == [2]
+
+
+async def test_an_urgent_alarm_is_kept_once(broker: Broker, database: Postgres) -> None:
+    alarm = {key: value for key, value in record(1).items() if key != "seq"} | {"device": "d"}
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            for _ in range(2):
+                sender.send_bytes("linli/v1/s/urgent", json.dumps(alarm).encode())
+        await eventually(lambda: receiver.acknowledged == 2)
+    assert database.rows("SELECT site, device, at, data FROM urgent") == [("s", "d", NOON, {"x": 1})]
+
+
+async def test_an_older_ledger_does_not_replace_a_newer_one(broker: Broker, database: Postgres) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send_ledger("s", ledger_row(measured=9, delivered=9))
+            sender.wait()
+            await eventually(lambda: receiver.acknowledged == 1)
+            sender.send_ledger("s", ledger_row(measured=9, delivered=4, pending=5))
+            sender.send_ledger("s", ledger_row(measured=5, delivered=5))
+        await eventually(lambda: receiver.acknowledged == 3)
+    assert database.rows("SELECT measured, delivered FROM ledger") == [(9, 9)]
+
+
+async def test_it_may_subscribe_alone_where_a_broker_shares_nothing(
+    broker: Broker, database: Postgres
+) -> None:
+    async with receiving(broker.url, database.url, group="") as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", record(1))
+        await eventually(lambda: receiver.acknowledged == 1)
+    assert seqs(database, "s") == [1]
