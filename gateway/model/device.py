@@ -69,6 +69,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[str, Value] = {}
     """What the device's words stand for, whatever their case: `{ ON = true, OFF = false }`. Any other word
     is bad."""
+    invalid: tuple[int, ...] = ()
+    """The numbers on the wire by which the device says that it has no value, such as 0xFFFF."""
     bit: int | None = None
     equals: int | str | bool | tuple[int | str, ...] | None = None
     true_above: float | None = None

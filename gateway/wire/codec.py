@@ -109,6 +109,9 @@ def convert_values(
         if isinstance(raw, str) and len(raw) > MAX_TEXT_CHARACTERS:
             bad[name] = "too-long"
             continue
+        if raw in point.invalid and not isinstance(raw, bool):
+            bad[name] = "not-a-number"
+            continue
         if not _is_storable(raw):
             bad[name] = "out-of-range"
             continue

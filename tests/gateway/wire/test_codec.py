@@ -283,3 +283,18 @@ def test_every_path_of_a_message_leads_back_to_its_value() -> None:
     message = {"a.b": {"c": 1}, "d": [{"e[0]": True}]}
     assert {value_at(message, path) for path in values_by_path(message)} == {1}
     assert set(values_by_path(message)) == {'"a.b".c', 'd.0."e[0]"'}
+
+
+def test_a_number_that_stands_for_no_value_is_none() -> None:
+    point = Point(unit="cm", invalid=(0xFFFF, 0xFFFD), alarm=AlarmSpec(hazard=Hazard.WATER, above=50))
+    for number in (0xFFFF, 0xFFFD):
+        assert convert_values({"level": point}, {"level": number}) == ({}, {"level": "not-a-number"})
+    assert convert_values({"level": point}, {"level": 0xFFFE}) == ({"level": 0xFFFE}, {})
+    assert convert_values({"on": Point(invalid=(1,))}, {"on": True}) == ({"on": True}, {})
+
+
+@pytest.mark.parametrize("code", [2, 255, -1])
+def test_a_code_that_the_maker_does_not_have_is_not_no_alarm(code: int) -> None:
+    point = Point(words={"0": False, "1": True}, alarm=AlarmSpec(hazard=Hazard.GAS))
+    assert convert_values({"gas": point}, {"gas": code}) == ({}, {"gas": "wrong-type"})
+    assert convert_values({"gas": point}, {"gas": 1}) == ({"gas": True}, {})
