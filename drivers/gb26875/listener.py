@@ -97,8 +97,8 @@ class FireListener(Listener):
             bytes.fromhex(device.address.source.replace(":", "")): device.name for device in devices
         }
         self._panels = {name: Panel() for name in self._names.values()}
-        self._last_damaged: dict[str, tuple[int, bytes]] = {}
-        """By device, command and data of the last packet with a wrong sum or end."""
+        self._last_damaged: dict[str, tuple[tuple[int, bytes], int]] = {}
+        """By device, command and data of the last packet with a wrong sum or end, and how often it came."""
         self._unknown: dict[bytes, tuple[Panel, dict[str, str]]] = {}
         """Devices that are not configured, by their sources, and their fires; the newest last."""
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
@@ -146,9 +146,11 @@ class FireListener(Listener):
         self._notices.add("packet-damaged", address, device=name)
         if packet:
             content = packet.command, packet.data
-            is_repeated = self._last_damaged.get(name) == content
-            self._last_damaged[name] = content
-            places = Panel().apply_packet(packet).places if is_repeated else {}
+            last, times = self._last_damaged.get(name, (content, 0))
+            times = times + 1 if last == content else 1
+            self._last_damaged[name] = content, times
+            # Once: a reading of it is not to make the device work again each time.
+            places = Panel().apply_packet(packet).places if times == 2 else {}
             if places and (places["fire"] or places["manual_alarm"]):
                 await self._deliver(name, self._panels[name].apply_packet(packet))
         await self._deliver(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))

@@ -82,7 +82,7 @@ def test_published_messages_say_what_they_mean(
         ("8967520301", {"temperature": 85, "temperature_alarm": True}),
         ("8967520301 8498B80BD007C40905",
          {"temperature": 85, "temperature_alarm": True, "current": 25, "overload": True}),
-        ("0498B80B 8967FDFF00", {"current": 30, "temperature": -0.3, "temperature_alarm": False}),
+        ("0498B80B 8967F6FF00", {"current": 30, "temperature": -1, "temperature_alarm": False}),
     ],
 )  # fmt: skip
 def test_the_alarms_of_a_transformer_are_read_together(payload: str, values: dict[str, Value]) -> None:

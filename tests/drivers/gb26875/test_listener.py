@@ -499,6 +499,9 @@ async def test_a_fire_in_a_packet_that_is_damaged_in_the_same_way_again_is_one()
         assert core.readings() == []
         assert await peer.ask(WRONG_SUM) == DENIED
         assert [raw.active_states for raw in core.readings()] == [{"fire"}]
+        for _ in range(2):
+            assert await peer.ask(WRONG_SUM) == DENIED
+    assert [isinstance(raw, ReadFailed) for _, raw in core.heard] == [True, False, True, True, True]
     async with serving() as core, calling(core.listener) as peer:
         other = bytearray(WRONG_SUM)
         other[40] ^= 0x10
