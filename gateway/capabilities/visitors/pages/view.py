@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.capabilities.visitors.services import COUNTER_KIND, DAY_KEY, Day, Visitors
+from gateway.capabilities.visitors.services import (
+    COUNTER_KIND,
+    COUNTER_PREFIX,
+    DAY_KEY,
+    Counter,
+    Day,
+    Visitors,
+)
 from gateway.model import Rows
 from gateway.scheduling import instant_of
 from gateway.web.part import PartInput
@@ -31,7 +38,7 @@ class VisitorsView(msgspec.Struct, frozen=True):
     came: int | None
     left: int | None
     silent_counters: int
-    """Door counters without a valid reading."""
+    """Door counters without a valid reading, or whose reports cannot be counted."""
     unheard_doors: int
     """Doors that have not been heard since the gateway started; while there are any, `inside` is None."""
     visits: Visits
@@ -57,7 +64,8 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
         came=summary.get("in"),
         left=summary.get("out"),
         silent_counters=sum(
-            device.kind == COUNTER_KIND and device.condition is not DeviceCondition.GOOD
+            device.kind == COUNTER_KIND
+            and (device.condition is not DeviceCondition.GOOD or _is_distrusted(rows, device.name))
             for device in part_input.devices
         ),
         unheard_doors=summary.get("unheard", 0),
@@ -68,6 +76,11 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
         curve=part_input.snapshot.history.get(Visitors.name),
         calendar=_calendar_source(settings, part_input),
     )
+
+
+def _is_distrusted(rows: Rows, counter: str) -> bool:
+    row: Counter | None = rows.get(COUNTER_PREFIX + counter)
+    return row is not None and bool(row.why)
 
 
 def _day_start(settings: VisitorsSettings, part_input: PartInput) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.gateway.views import DOOR, sample, todays_visitors, view
+from gateway.capabilities.visitors.services import COUNTER_PREFIX, Counter
+from tests.gateway.views import DOOR, at, sample, todays_visitors, view
 
 
 def test_visitors_are_those_of_today() -> None:
@@ -17,3 +18,10 @@ def test_visitors_of_another_day_are_not_todays() -> None:
 def test_a_silent_door_counter_is_told() -> None:
     assert view(DOOR, samples=(sample("door", **{"in": 3}),)).parts["visitors"].silent_counters == 0
     assert view(DOOR, samples=(sample("door", error="timeout"),)).parts["visitors"].silent_counters == 1
+
+
+def test_a_door_counter_that_reports_but_cannot_be_counted_is_told() -> None:
+    counter = Counter(at=at(), heard=True, why="unreadable")
+    rows = {**todays_visitors(), COUNTER_PREFIX + "door": counter}
+    reports = (sample("door", **{"in": 3}),)
+    assert view(DOOR, samples=reports, visitors=rows).parts["visitors"].silent_counters == 1
