@@ -59,8 +59,8 @@ PROBE_INTERVAL_S = 1.0
 not tried more often for it."""
 PROBE_TIMEOUT_S = 2.0
 NOBODY_ANSWERS = frozenset({
-    "broker-away", "broker-port-closed", "broker-unreachable", "broker-name-unknown", "broker-lost",
-    "broker-vanished", "platform-away", "platform-port-closed",
+    "broker-away", "broker-port-closed", "broker-unreachable", "broker-name-unknown", "platform-away",
+    "platform-port-closed",
 })  # fmt: skip
 """Why a connection failed, where nobody refused it."""
 DAY_S = 86_400
