@@ -556,3 +556,29 @@ async def test_messages_that_are_dropped_do_not_stop_those_with_qos_1(tmp_path: 
             await sender.publish("honest", b"qos 1")
             async with asyncio.timeout(20), contextlib.aclosing(receiver.messages()) as messages:
                 assert "honest" in {(await anext(messages)).topic for _ in range(MAX_INBOX_BLOCKS)}
+
+
+async def test_without_wildcards_plain_topics_work_and_the_others_are_told_and_never_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """MQTT 5, 3.2.2.3.11: to ask nevertheless would end the connection."""
+    asked = bytearray()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x05\x00\x00\x02\x28\x00")
+        while b"z/plain" not in asked:
+            asked.extend(await reader.read(1000))
+        writer.write(publish_packet(b"z/plain", b"hello"))
+
+    async with listener(talk) as url, connect(BrokerOptions(url=url)) as connection:
+        connection.subscribe("z/+/up")
+        connection.subscribe("z/plain")
+        messages = aiter(connection.messages())
+        async with asyncio.timeout(5):
+            refused, said = [await anext(messages) for _ in range(2)]
+    assert isinstance(refused.error, ReadFailed)
+    assert (refused.error.key, refused.topic) == ("topic-wildcard", "z/+/up")
+    assert said.payload == b"hello"
+    assert b"z/+/up" not in asked
+    assert len([record for record in caplog.records if "z/+/up" in record.getMessage()]) == 1
