@@ -39,6 +39,8 @@ SESSION_EXPIRY_S = 7 * 86_400
 SHARED_NOT_SUPPORTED = 0x9E
 """MQTT 5, 3.9.3: of the reason codes of a SUBACK."""
 MIN_RETRY_S, MAX_RETRY_S = 1.0, 15.0
+STEADY_S = 60.0
+"""What ends sooner counts as one attempt more, as when two processes have the same name."""
 STORE_TIMEOUT_S = 60.0
 
 
@@ -66,11 +68,12 @@ class Receiver:
         """Receive until cancelled. Raises `ConfigError` if the database's URL is wrong."""
         delay_s = MIN_RETRY_S
         while True:
+            began_s = self._clock.mono()
             try:
                 await run_in_own_task(self._receive())
             except LinkDown as down:
                 # What has not been stored was not acknowledged: the broker sends it again.
-                if self.is_receiving:
+                if self._clock.mono() - began_s > STEADY_S:
                     delay_s = MIN_RETRY_S
                     self._logged_errors.clear()
                 if down.key not in self._logged_errors:

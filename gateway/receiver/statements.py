@@ -60,11 +60,11 @@ SELECT_HOLES = """WITH numbered AS (
         FROM record WHERE month = ANY(%(months)s) AND at >= %(first)s AND at < %(end)s
         AND (%(site)s = '' OR stream IN (SELECT id FROM stream WHERE site = %(site)s))
     ), edges AS (
-        SELECT stream, at, seq - 1 AS last, 1 + coalesce(previous, (
+        SELECT stream, at, seq - 1 AS last, 1 + coalesce(previous, greatest(forgotten, (
             SELECT seq FROM record AS earlier
             WHERE earlier.stream = numbered.stream AND earlier.seq < numbered.seq ORDER BY seq DESC LIMIT 1
-        ), 0) AS first
-        FROM numbered WHERE previous IS DISTINCT FROM seq - 1
+        ))) AS first
+        FROM numbered JOIN stream ON id = stream WHERE previous IS DISTINCT FROM seq - 1
     )
     SELECT site, epoch, device, lane, (at AT TIME ZONE %(timezone)s)::date, lower(hole), upper(hole) - 1
     FROM edges JOIN stream ON id = stream, LATERAL unnest(

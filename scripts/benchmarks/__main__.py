@@ -14,6 +14,7 @@ from dashboard import dashboard
 from field import FIELD
 from figures import FIGURES
 from overload import overload
+from receiver import receiver
 from rig import OTHER_CORES
 from subjects import GATEWAY, Figures, Workload
 from visitors import visitors
@@ -25,6 +26,7 @@ SUBJECTS = {
     **YEARLY,
     "dashboard": dashboard,
     "overload": overload,
+    "receiver": receiver,
     "visitors": visitors,
 }
 

@@ -215,6 +215,17 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "crowd_export_mb": Figure("同上，导出工作簿之后", "the same, after exports", "MB", "≤60"),
         "end_s": Figure("五十页打开时结束", "to its end, fifty pages open", "s", "≤1"),
     },
+    "receiver": {
+        "points_per_second": Figure("每条 20 点，存入数据库", "20 points a record, stored", "/s", "≥30000"),
+        "cpu_us_per_point": Figure("每点 CPU，接收程序", "CPU per point, receiver", "µs"),
+        "postgres_cpu_us_per_point": Figure("每点 CPU，PostgreSQL", "CPU per point, PostgreSQL", "µs"),
+        "growth_mb": Figure("内存增长（后四分之三）", "memory growth, last three quarters", "MB", "≤16"),
+        "published_points_per_second": Figure("仅用 paho 发布", "published by a bare paho client", "/s"),
+        "single_points_per_second": Figure("每条 1 点", "1 point a record", "/s", "≥30000"),
+        "single_cpu_us_per_point": Figure("每点 CPU，接收程序", "CPU per point, receiver", "µs"),
+        "single_postgres_cpu_us_per_point": Figure("每点 CPU，数据库", "CPU per point, database", "µs"),
+        "single_growth_mb": Figure("内存增长", "memory growth", "MB", "≤16"),
+    },
     "visitors": {
         "f1": Figure("人员进出：逐次核对的 F1", "visitors, crossing by crossing: F1", "", "≥0.95"),
         "precision": Figure("其中准确率", "of that precision"),

@@ -10,10 +10,11 @@ CREATE TABLE stream (
     device text NOT NULL,
     lane   text NOT NULL CHECK (lane IN ('alarm', 'event', 'telemetry')),
     since  timestamptz NOT NULL DEFAULT now(),  -- when its first record arrived here
+    forgotten bigint NOT NULL DEFAULT 0,        -- numbers up to this one may be missing: see forget_month
     UNIQUE (site, epoch, device, lane)
 );
 
--- One partition for each month, made when its first record arrives; `DROP TABLE record_2026_01` forgets one.
+-- One partition for each month, made when its first record arrives; `forget_month` drops one.
 -- A condition on `month` lets PostgreSQL read the partitions that are needed alone.
 CREATE TABLE record (
     stream   integer NOT NULL,          -- stream.id; not declared as a reference, which would be checked row by row
@@ -31,6 +32,15 @@ CREATE TABLE record (
 
 CREATE INDEX ON record USING brin (at);
 CREATE INDEX ON record (stream) WHERE kind = 'gap';
+
+-- Drop the records of the month that begins on this day, without making the report miss them.
+CREATE FUNCTION forget_month(first_day date) RETURNS void LANGUAGE plpgsql SET search_path = linli AS $$
+BEGIN
+    UPDATE stream SET forgotten = greatest(forgotten, newest.seq)
+    FROM (SELECT stream AS id, max(seq) AS seq FROM record WHERE month = first_day GROUP BY 1) AS newest
+    WHERE newest.id = stream.id;
+    EXECUTE format('DROP TABLE %I', 'record_' || to_char(first_day, 'YYYY_MM'));
+END $$;
 
 -- What a gateway says of itself: of the records of one of its days, how many it measured, delivered and lost.
 CREATE TABLE ledger (

@@ -274,6 +274,21 @@ async def test_absurd_times_make_no_partitions(broker: Broker, database: Postgre
     assert count(database) == len(years) + 1
 
 
+async def test_the_report_does_not_miss_a_month_that_was_forgotten(
+    broker: Broker, database: Postgres
+) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            september = datetime(2026, 9, 30, tzinfo=UTC)
+            sender.send("s", *(record(seq, at=september) for seq in range(1, 6)))
+            sender.send("s", record(7), record(9))
+        await eventually(lambda: receiver.acknowledged == 2)
+    database.rows("SELECT linli.forget_month('2026-09-01')")
+    assert seqs(database, "s") == [7, 9]
+    (found,) = await report(database)
+    assert [(each.first, each.last) for each in found.missing] == [(6, 6), (8, 8)]
+
+
 async def test_an_old_month_may_be_dropped_while_it_runs(broker: Broker, database: Postgres) -> None:
     async with receiving(broker.url, database.url) as receiver:
         with publisher(broker.port) as sender:
