@@ -5,8 +5,9 @@ Pure: the rows come from the database.
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -150,37 +151,37 @@ def _explain(stored: Stored) -> Iterator[tuple[Stream, str, Missing]]:
             in_ledger[line.stream, reason] += count
     # Gap records and the ledger say the same; either may be the one that has not arrived yet.
     left = recorded | in_ledger
+    holes: defaultdict[Stream, list[Hole]] = defaultdict(list)
     for hole in stored.holes:
-        rest = [(hole.first, hole.last)]
-        for gap in gaps[hole.stream]:
-            rest, spans = _split(rest, gap)
-            for first, last in spans:
-                end = last
-                if gap.reason not in UNCERTAIN_REASONS:
-                    # A gap may name more numbers than were lost.
-                    end = min(last, first + left[hole.stream, gap.reason] - 1)
-                    left[hole.stream, gap.reason] -= end - first + 1
-                if end >= first:
-                    yield hole.stream, hole.day, _missing(hole.stream, first, end, gap.reason)
-                if end < last:
-                    rest.append((end + 1, last))
-        for first, last in sorted(rest):
-            yield hole.stream, hole.day, _missing(hole.stream, first, last, "")
+        holes[hole.stream].append(hole)
+    for stream, of_stream in holes.items():
+        unexplained = sorted(of_stream, key=lambda hole: hole.first)
+        for gap in gaps[stream]:
+            for hole, end in _cut(unexplained, gap, left):
+                yield stream, hole.day, _missing(stream, hole.first, end, gap.reason)
+        for hole in unexplained:
+            yield stream, hole.day, _missing(stream, hole.first, hole.last, "")
 
 
-def _split(
-    spans: Iterable[tuple[int, int]], gap: Gap
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The spans outside and inside of a gap."""
-    outside, inside = [], []
-    for first, last in spans:
-        low, high = max(first, gap.first), min(last, gap.last)
-        if low > high:
-            outside.append((first, last))
-            continue
-        inside.append((low, high))
-        outside += [(start, end) for start, end in ((first, low - 1), (high + 1, last)) if start <= end]
-    return outside, inside
+def _cut(holes: list[Hole], gap: Gap, left: Counter[tuple[Stream, str]]) -> Iterator[tuple[Hole, int]]:
+    """Cut from the holes, in their order, what a gap explains: each time a hole, and its last such number.
+
+    `left`: how many numbers the gaps of a stream and reason still explain: one may name more than it lost.
+    """
+    index = bisect.bisect_left(holes, gap.first, key=lambda hole: hole.last)
+    key = gap.stream, gap.reason
+    while index < len(holes) and holes[index].first <= gap.last:
+        hole = holes[index]
+        start, end = max(hole.first, gap.first), min(hole.last, gap.last)
+        if gap.reason not in UNCERTAIN_REASONS:
+            end = min(end, start + left[key] - 1)
+            left[key] -= max(0, end - start + 1)
+        if end < start:
+            return
+        yield hole._replace(first=start), end
+        rest = [hole._replace(last=start - 1), hole._replace(first=end + 1)]
+        holes[index : index + 1] = [each for each in rest if each.first <= each.last]
+        index = bisect.bisect_right(holes, end, key=lambda each: each.first)
 
 
 def _missing_at_the_end(

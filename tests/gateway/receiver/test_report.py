@@ -69,6 +69,17 @@ def test_the_ledger_and_the_gap_records_say_the_same_and_count_once() -> None:
     ]
 
 
+def test_very_many_holes_and_gaps_take_no_very_long_time() -> None:
+    number = 20_000
+    holes = tuple((10 * each + 1, 10 * each + 5) for each in range(number))
+    gaps = tuple(gap(10 * each + 2, 10 * each + 5) for each in range(number))
+    wide = (gap(1, 10 * number, "thinned", 7), gap(1, 10 * number, "thinned", 0)) * 1000
+    found = missing(holes=holes, gaps=(*gaps, *wide))
+    assert sum(last - first + 1 for first, last, reason in found if reason == "space") == 4 * number
+    assert sum(reason == "thinned" for _, _, reason in found) == 7000
+    assert sum(not reason for _, _, reason in found) == number - 7000
+
+
 def test_how_many_numbers_a_power_cut_cost_nobody_knows() -> None:
     assert missing(holes=((3, 9),), gaps=(gap(1, 64, "restart", 0),)) == [(3, 9, "restart")]
     assert missing(holes=((3, 9),), gaps=(gap(1, 64, "damaged", 0),)) == [(3, 9, "damaged")]
