@@ -24,7 +24,7 @@ UNUSABLE_POINT = "unusable"
 """The point that stands for what a device reports: true while there is no usable value of a point that must
 raise an alarm."""
 FAULT_WITHIN_S = 100.0
-"""A fault must be indicated within this time (GB 16806-2006, 5.2)."""
+"""States must be shown within this time (GB 25506-2010)."""
 
 LocalClock = Callable[[Stamp], datetime | None]
 """The local time at the site for a stamp; None while the clock has not been set."""
