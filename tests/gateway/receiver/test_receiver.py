@@ -2,6 +2,7 @@
 PostgreSQL."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.base.clock import SystemClock
 from gateway.model import Lane
-from gateway.receiver import Database, DayReport, make_reports
-from tests.broker import Broker
+from gateway.receiver import Database, DayReport, Receiver, make_reports
+from gateway.wire.broker import BrokerOptions
+from tests.broker import Broker, running, subscribing_allowed
 from tests.gateway.uplink import kit as uplink_kit
 from tests.postgres import Postgres
 
@@ -331,3 +334,19 @@ async def test_it_may_subscribe_alone_where_a_broker_shares_nothing(
             sender.send("s", record(1))
         await eventually(lambda: receiver.acknowledged == 1)
     assert seqs(database, "s") == [1]
+
+
+async def test_a_broker_that_refuses_the_subscription_is_told_of(
+    database: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path, *subscribing_allowed(tmp_path, "nothing")) as broker:
+        receiver = Receiver(
+            BrokerOptions(url=broker.url, client_id="one"), database.url, "g", SystemClock()
+        )
+        task = asyncio.create_task(receiver.run())
+        await eventually(lambda: "receiver-stopped" in caplog.text)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert "$share/g/linli/v1/+/+/alarm" in caplog.text
+    assert not receiver.is_receiving
