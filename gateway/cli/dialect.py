@@ -13,7 +13,7 @@ from gateway.base.clock import SystemClock, local_day
 from gateway.config import Mistakes, Site
 from gateway.config.dialect.file import dialect_names, find_dialect, load_dialect
 from gateway.config.dialect.identity import identity_mistakes
-from gateway.config.dialect.rules import NATIVE, DialectFile, is_secret
+from gateway.config.dialect.rules import BUILT_IN, DialectFile, is_secret
 from gateway.config.dialect.template import placeholders
 from gateway.config.options import Identity
 from gateway.config.reading import localized
@@ -80,7 +80,9 @@ def _file_of(typed: str, folders: list[Path]) -> Path:
         return Path(typed)
     found = find_dialect(typed, folders)
     if found is None:
-        raise unknown_name("choice", typed, [name for name in dialect_names(folders) if name != NATIVE])
+        raise unknown_name(
+            "choice", typed, [name for name in dialect_names(folders) if name not in BUILT_IN]
+        )
     return found
 
 

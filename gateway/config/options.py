@@ -16,7 +16,7 @@ from gateway.model import MILD_ACTIONS, Checks, Driver, is_host, is_server_url
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
-from .dialect.rules import NATIVE
+from .dialect.rules import BUILT_IN, NATIVE, SPARKPLUG
 from .reading import NAME_PATTERN
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -164,16 +164,35 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     device: dict[str, dict[str, str]] = {}
 
 
+def _is_topic_level(text: str) -> bool:
+    return bool(text) and text.isprintable() and not set(text) & set("+/#")
+
+
+class SparkplugOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[uplink.sparkplug]`: the group and the name of this edge node (the id of the site unless stated),
+    and the host application without which nothing is sent (none unless stated)."""
+
+    group: str = "linli"
+    node: str = ""
+    primary_host: str = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "group": (_is_topic_level, "topic-level"),
+        "node": (lambda text: not text or _is_topic_level(text), "topic-level"),
+        "primary_host": (lambda text: not text or _is_topic_level(text), "topic-level"),
+    }
+
+
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, and other
     addresses of it that are used in turn while the first does not answer or acknowledge; the dialect
-    that it speaks (`native`, or a file of `config/dialects/`) with the identities that this needs. The
-    commands it may give, none unless listed: signed with one of the `command_keys` (Ed25519 public keys in
-    Base64, by id), except where the site trusts its broker for the action. How a backlog is sent: at most
-    `rate` points per second (0: as fast as it is acknowledged); telemetry older than `thin_after` seconds
-    (0: never) is thinned to one record per device and `thin_to` seconds, for metered links. What it
-    receives: the `lanes`, and the devices that match one of `devices` (`*` and `?` stand for any
-    characters) or are of one of the `kinds`; everything unless stated.
+    that it speaks (`native`, `sparkplug`, or a file of `config/dialects/`) with the identities that this
+    needs. The commands it may give, none unless listed: signed with one of the `command_keys` (Ed25519
+    public keys in Base64, by id), except where the site trusts its broker for the action. How a backlog
+    is sent: at most `rate` points per second (0: as fast as it is acknowledged); telemetry older than
+    `thin_after` seconds (0: never) is thinned to one record per device and `thin_to` seconds, for
+    metered links. What it receives: the `lanes`, and the devices that match one of `devices` (`*` and
+    `?` stand for any characters) or are of one of the `kinds`; everything unless stated.
     """
 
     title: str | dict[str, str] = ""
@@ -181,6 +200,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     token_file: Path | None = None
     dialect: str = "native"
     identity: Identity = Identity()
+    sparkplug: SparkplugOptions = SparkplugOptions()
     commands: tuple[str, ...] = ()
     command_keys: dict[str, str] = msgspec.field(default_factory=dict)
     trust: dict[str, Literal["broker"]] = msgspec.field(default_factory=dict)
@@ -202,6 +222,14 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     STRUCT_CHECKS: ClassVar[Checks] = {
         "token_file": (lambda its: not its.token_file or its.is_http, "token-mqtt"),
         "commands": (lambda its: not its.commands or not its.is_http, "commands-http"),
+        "dialect": (
+            lambda its: not its.is_http or its.dialect == NATIVE or its.dialect not in BUILT_IN,
+            "dialect-http",
+        ),
+        "sparkplug": (
+            lambda its: its.dialect == SPARKPLUG or its.sparkplug == SparkplugOptions(),
+            "dialect-other",
+        ),
         "fallback_urls": (
             lambda its: len({url.partition(":")[0] for url in (its.url, *its.fallback_urls)}) == 1,
             "fallback-scheme",

@@ -30,7 +30,7 @@ from .capability import (
 )
 from .dialect.file import dialect_names, find_dialect, load_dialect
 from .dialect.identity import identity_mistakes
-from .dialect.rules import NATIVE, DialectFile, source_name
+from .dialect.rules import BUILT_IN, DialectFile, source_name
 from .fields import Table
 from .options import (
     BusSpec,
@@ -425,8 +425,8 @@ class _SiteReader(TomlReader):
     def _read_dialect(
         self, options: UplinkOptions, devices: Mapping[str, Device], path: tuple[str, ...]
     ) -> DialectFile | None:
-        """The dialect file of an uplink; None for the native dialect, or where it is wrong."""
-        if options.dialect == NATIVE:
+        """The dialect file of an uplink; None for a built-in dialect, or where it is wrong."""
+        if options.dialect in BUILT_IN:
             return None
         folders = search_folders(self._file, "dialects")
         file = find_dialect(options.dialect, folders, self._saved_sources)

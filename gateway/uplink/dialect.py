@@ -22,6 +22,10 @@ class Message(NamedTuple):
     payload: bytes
     retain: bool = False
     reply_id: str = ""
+    qos: int = 1
+    """With 0 it counts as acknowledged when the broker has read it."""
+    before: tuple[Message, ...] = ()
+    """Sent just before it; whether they arrive does not count."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -42,7 +46,20 @@ class Confirmation(msgspec.Struct, frozen=True):
     is_passing: bool = False
 
 
-Incoming = Request | Confirmation | Message
+class PlatformPresence(msgspec.Struct, frozen=True):
+    """Whether the application that the gateway must wait for is there."""
+
+    online: bool
+
+
+class OpeningRequest(msgspec.Struct, frozen=True):
+    """The platform wants to be told again all that begins a connection: at a random time within `within_s`
+    seconds, so that many gateways do not answer at once."""
+
+    within_s: float = 0.0
+
+
+Incoming = Request | Confirmation | Message | PlatformPresence | OpeningRequest
 """What a message of the platform means; a `Message` is an answer that it asks for."""
 
 
@@ -61,8 +78,21 @@ class Dialect(ABC):
 
     @property
     def reply_topics(self) -> Sequence[str]:
-        """The topics of replies to messages of the gateway."""
+        """The topics of replies to messages of the gateway, and of whatever else the platform says that is
+        no command."""
         return ()
+
+    @property
+    def waits_for_presence(self) -> bool:
+        """Whether nothing is to be said on a connection until `PlatformPresence` is online."""
+        return False
+
+    def reads_retained(self, topic: str) -> bool:
+        """Whether a retained message of this topic counts; retained commands never do."""
+        return False
+
+    def begin_connection(self) -> None:  # noqa: B027 - most dialects have nothing to begin
+        """Called before each connection: what counts from its beginning begins anew."""
 
     def login(self) -> BrokerLogin | None:
         """With what the next connection logs in; None: as the options say. Raises `LinkDown`."""
@@ -107,6 +137,10 @@ class Dialect(ABC):
     ) -> Message | None:
         """What became of the records of the last days, in parts that are numbered from 1."""
         return None
+
+    def messages_before(self, message: Message) -> Iterable[Message]:
+        """Called just before a message is sent: what must be sent first."""
+        return message.before
 
     def number(self, message: Message) -> Message:
         """Called just before a message is sent: numbers that must follow the order of sending."""

@@ -50,8 +50,11 @@ class HttpConnection:
         self._refused: set[str] = set()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[Any]:
-        """POST to a path. The result is the body of the response; HTTP retains nothing."""
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1
+    ) -> asyncio.Future[Any]:
+        """POST to a path. The result is the body of the response; HTTP retains nothing, and always
+        responds."""
         arrived: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if topic in self._waiting:
             self._waiting[topic].append((payload, arrived))

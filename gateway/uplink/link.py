@@ -25,7 +25,9 @@ class Transport(Protocol):
     certificate_ends_s: float | None
     ended: asyncio.Future[None]
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[Any]:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1
+    ) -> asyncio.Future[Any]:
         """The result is the platform's response, where it responds at once; else None."""
         ...
 
@@ -68,8 +70,12 @@ class Link:
     def publish(self, message: Message) -> asyncio.Future[None]:
         """Send. The future is done when the message has arrived, or fails with `LinkDown`:
         `message-refused` with a `code` concerns this message or its topic, any other key the connection."""
+        for each in self._dialect.messages_before(message):
+            self.publish(each)
         message = self._dialect.number(message)
-        sent = self._transport.publish(message.topic, message.payload, retain=message.retain)
+        sent = self._transport.publish(
+            message.topic, message.payload, retain=message.retain, qos=message.qos
+        )
         if not message.reply_id:
             return sent
         arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import functools
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -40,7 +41,7 @@ from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 from gateway.wire.trust import seconds_until_end
 
-from .dialect import Confirmation, Dialect, Message, Request
+from .dialect import Confirmation, Dialect, Message, OpeningRequest, PlatformPresence, Request
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
 from .link import Link
 
@@ -68,6 +69,8 @@ CERTIFICATE_NOTICE_S = 30 * DAY_S
 """So long before a certificate ends this is said."""
 STATUS_RETRY_S = 60.0
 """After a broker has refused the status, which is otherwise published once."""
+PRESENCE_TIMEOUT_S = 30.0
+"""How long the platform's application is waited for before another broker address is tried."""
 SHORT_CONNECTION_S = 30.0
 MAX_SHORT_CONNECTIONS = 3
 """After more than this many connections in a row that each ended within `SHORT_CONNECTION_S`, the next ones
@@ -126,6 +129,9 @@ class Uplink:
         self.offline_error: GatewayError | None = None
         """Why there is no connection."""
         self._link: Link | None = None
+        self._platform_is_present = asyncio.Event()
+        self._openings: asyncio.Queue[OpeningRequest] = asyncio.Queue(maxsize=1)
+        """What the platform has asked for on this connection, and was not done yet."""
         self.is_online = False
         self.acknowledged_messages = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
@@ -221,8 +227,6 @@ class Uplink:
         """Publish the status; its acknowledgement proves that the connection works."""
         status = self._dialect.status_message(True)
         proof = link.publish(status) if status else None
-        for topic in self._dialect.reply_topics:
-            link.subscribe(topic)
         self._link, self.is_online, self._reported_offline = link, True, False
         self.offline_error = None
         log_event(logging.INFO, "uplink-up", uplink=self.name, url=self._options.url)
@@ -257,14 +261,21 @@ class Uplink:
             async with http.connect(self._options) as posts:
                 await self._deliver(Link(posts, self._dialect))
             return
-        will = self._dialect.status_message(False)
-        testament = (will.topic, will.payload) if will else None
+        self._dialect.begin_connection()
+        death = self._dialect.status_message(False)
+        will = mqtt.Will(death.topic, death.payload, death.retain) if death else None
         login = self._dialect.login()
-        async with mqtt.connect(self._options, owner=self.name, login=login, will=testament) as transport:
+        async with mqtt.connect(self._options, owner=self.name, login=login, will=will) as transport:
             await self._deliver(Link(transport, self._dialect))
 
     async def _deliver(self, link: Link) -> None:
-        await self._mark_online(link)
+        self._openings = asyncio.Queue(maxsize=1)
+        self._platform_is_present.clear()
+        for topic in self._dialect.reply_topics:
+            link.subscribe(topic)
+        if not self._dialect.waits_for_presence:
+            self._platform_is_present.set()
+            await self._mark_online(link)
         single_send = asyncio.Lock()
         lanes = [
             LaneSender(
@@ -299,15 +310,18 @@ class Uplink:
             raise
         finally:
             # After a proper disconnect the broker does not publish the will.
-            if status := self._dialect.status_message(False):
+            if self.is_online and (status := self._dialect.status_message(False)):
                 link.publish(status)
 
     async def _send_records(self, link: Link, lanes: list[LaneSender]) -> None:
-        for step in self._dialect.opening_messages(self._journal.latest_samples):
-            if step:
-                # What is refused or not replied to concerns some devices: the others are not to wait.
-                sent = [link.publish(message) for message in step]
-                await asyncio.wait(sent, timeout=mqtt.RESPONSE_TIMEOUT_S)
+        if not self._platform_is_present.is_set():
+            await self._mark_offline(LinkDown("platform-absent"))
+            wait_s = PRESENCE_TIMEOUT_S if len(self._addresses) > 1 else math.inf
+            await self._clock.wait(self._platform_is_present, wait_s)
+            if not self._platform_is_present.is_set():
+                raise LinkDown("platform-absent")
+            await self._mark_online(link)
+        await self._send_opening(link)
         # Where no commands are allowed, the account may not be allowed to subscribe either.
         if self._options.commands:
             for topic in self._dialect.command_topics:
@@ -319,7 +333,24 @@ class Uplink:
             latest=self._send_latest(link),
             ledger=self._send_ledger(link),
             heartbeat=self._send_heartbeats(link),
+            openings=self._repeat_openings(link),
         )
+
+    async def _send_opening(self, link: Link) -> None:
+        for step in self._dialect.opening_messages(self._journal.latest_samples):
+            if step:
+                # What is refused or not replied to concerns some devices: the others are not to wait.
+                sent = [link.publish(message) for message in step]
+                await asyncio.wait(sent, timeout=mqtt.RESPONSE_TIMEOUT_S)
+
+    async def _repeat_openings(self, link: Link) -> None:
+        """Say again what begins a connection, when the platform asks for it."""
+        while True:
+            asked = await self._openings.get()
+            await self._clock.sleep(asked.within_s * random.random())  # noqa: S311
+            if status := self._dialect.status_message(True):
+                link.publish(status)
+            await self._send_opening(link)
 
     def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
         self.acknowledged_messages[lane] += 1
@@ -478,7 +509,7 @@ class Uplink:
     async def _receive(self, link: Link) -> None:
         async for message in link.messages():
             try:
-                if message.retained:
+                if message.retained and not self._dialect.reads_retained(message.topic):
                     raise GatewayError("command-form", reason=sentence("cause.retained"))
                 meanings = list(self._dialect.parse(message.topic, message.payload, self._clock.now()))
             except GatewayError as error:
@@ -491,6 +522,12 @@ class Uplink:
                     link.confirm(meaning)
                 elif isinstance(meaning, Message):
                     link.publish(meaning)
+                elif isinstance(meaning, PlatformPresence):
+                    self._record_presence(meaning)
+                elif isinstance(meaning, OpeningRequest):
+                    # One that was not begun yet answers all that asked before.
+                    with contextlib.suppress(asyncio.QueueFull):
+                        self._openings.put_nowait(meaning)
                 else:
                     await self._command_slots.acquire()
                     task = self._tasks.create_task(
@@ -498,6 +535,12 @@ class Uplink:
                         name=f"command-{meaning.command.id}",
                     )
                     task.add_done_callback(lambda _: self._command_slots.release())
+
+    def _record_presence(self, presence: PlatformPresence) -> None:
+        if presence.online:
+            self._platform_is_present.set()
+        elif self._platform_is_present.is_set():
+            raise LinkDown("platform-absent")
 
     async def _execute_and_reply(self, topic: str, request: Request) -> None:
         try:

@@ -19,7 +19,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import paho.mqtt.client as paho
@@ -88,8 +88,14 @@ QUEUE_DELIVERY_S = 5.0
 REFUSALS_OF_ONE_MESSAGE = frozenset({0x90, 0x95, 0x99})
 """Topic name, size, format: reason codes of a PUBACK that say nothing about other messages of the topic."""
 
-Message = tuple[str, bytes]
-"""Topic and payload."""
+
+class Will(NamedTuple):
+    """What the broker publishes, with QoS 1, when the connection ends without a disconnect."""
+
+    topic: str
+    payload: bytes
+    retain: bool = True
+
 
 _restrictions: dict[tuple[Any, ...], Restrictions] = {}
 """What is known of each broker; it outlives the connections."""
@@ -123,6 +129,7 @@ class _Outgoing(msgspec.Struct, eq=False):
     item: Item
     payload: bytes
     retain: bool
+    qos: int
     done: asyncio.Future[None]
     sent_s: float = 0.0
 
@@ -229,13 +236,15 @@ class Connection:
         """Whether the broker refuses messages to this topic at present."""
         return ("publish", topic) in self._learned.refusals
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
-        """Send with QoS 1. The future is done with the PUBACK (with QoS 0, where the broker supports no
-        more, when the broker has read it), or fails with `LinkDown`: `message-refused` with the broker's
-        `code` concerns this topic, any other key the connection."""
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1
+    ) -> asyncio.Future[None]:
+        """Send. The future is done with the PUBACK (with QoS 0, or where the broker supports no more, when
+        the broker has read it), or fails with `LinkDown`: `message-refused` with the broker's `code`
+        concerns this topic, any other key the connection."""
         item: Item = ("publish", topic)
         if not self._learned.is_held(item, self._loop.time()):
-            return self._send(item, payload, retain=retain)
+            return self._send(item, payload, retain=retain, qos=qos)
         return self._refused(item, self._learned.refusals[item].code)
 
     def subscribe(self, topic: str) -> asyncio.Future[None]:
@@ -260,8 +269,10 @@ class Connection:
         """End a subscription of the session that is no longer wanted."""
         self._client.unsubscribe(topic)
 
-    def _send(self, item: Item, payload: bytes = b"", *, retain: bool = False) -> asyncio.Future[None]:
-        outgoing = _Outgoing(item, payload, retain, self._loop.create_future())
+    def _send(
+        self, item: Item, payload: bytes = b"", *, retain: bool = False, qos: int = 1
+    ) -> asyncio.Future[None]:
+        outgoing = _Outgoing(item, payload, retain, qos, self._loop.create_future())
         self._outbox.append(outgoing)
         self._send_outbox()
         return outgoing.done
@@ -298,7 +309,7 @@ class Connection:
         if kind == "subscribe":
             result, message_id = self._client.subscribe(topic, qos=1)
         else:
-            qos, retain = min(1, self._terms.qos), outgoing.retain and self._terms.retain
+            qos, retain = min(outgoing.qos, self._terms.qos), outgoing.retain and self._terms.retain
             info = self._client.publish(topic, outgoing.payload, qos=qos, retain=retain)
             result, message_id = info.rc, info.mid
             if not qos:
@@ -635,7 +646,7 @@ async def connect(
     *,
     owner: str = "",
     login: BrokerLogin | None = None,
-    will: Message | None = None,
+    will: Will | None = None,
     keep_session: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     sender_of: Callable[[str], str] = str,
@@ -646,8 +657,8 @@ async def connect(
     """Connect with what the broker offers, and disconnect on the way out. Raises `LinkDown` within 20 s.
 
     `sender_of`: of a topic, the device that may publish to it, where that may be several topics. `owner`:
-    whose connection it is, for the log. `login`: instead of what the options say. `will`: topic and
-    payload. `keep_session`: what is published with QoS 1 while the gateway is away is delivered when it is
+    whose connection it is, for the log. `login`: instead of what the options say.
+    `keep_session`: what is published with QoS 1 while the gateway is away is delivered when it is
     back, for up to `session_expiry_s`; this needs `options.client_id`. `receive`: takes each message as it
     arrives, instead of `messages`; the caller acknowledges it, and the broker sends no more (with MQTT 5)
     while `receive_maximum` are unacknowledged. Of one that is larger than `max_packet_bytes` it is told.
@@ -696,7 +707,7 @@ async def _connect_once(
     owner: str,
     login: BrokerLogin,
     learned: Restrictions,
-    will: Message | None,
+    will: Will | None,
     keep_session: bool,
     max_packet_bytes: int,
     sender_of: Callable[[str], str],
@@ -722,7 +733,8 @@ async def _connect_once(
     client.max_packet_bytes = max_packet_bytes
     client.max_inflight_messages_set(0)  # The connection counts them itself.
     if will and terms.will:
-        client.will_set(*will, qos=terms.qos, retain=terms.retain)
+        retain = will.retain and terms.retain
+        client.will_set(will.topic, will.payload, qos=terms.qos, retain=retain)
     has_will = will is not None
     connection = Connection(
         client,

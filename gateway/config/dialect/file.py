@@ -18,6 +18,7 @@ from gateway.words import words
 
 from .rules import (
     ALARM_FIELDS,
+    BUILT_IN,
     DIALECT_SCHEMA,
     NATIVE,
     OUTCOME_NAMES,
@@ -73,7 +74,7 @@ class _FileKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 def dialect_names(folders: Iterable[Path]) -> list[str]:
     """Every dialect that a site can use."""
-    return sorted({NATIVE, *(file.stem for folder in folders for file in folder.glob("*.toml"))})
+    return sorted({*BUILT_IN, *(file.stem for folder in folders for file in folder.glob("*.toml"))})
 
 
 def find_dialect(name: str, folders: Sequence[Path], saved: Mapping[str, str] | None = None) -> Path | None:

@@ -15,8 +15,9 @@ from gateway.model import Checks
 from .template import Level, Names, Node, Text
 
 DIALECT_SCHEMA = "linli/dialect/1"
-NATIVE = "native"
-"""The dialect that is code and has no file."""
+NATIVE, SPARKPLUG = "native", "sparkplug"
+BUILT_IN = (NATIVE, SPARKPLUG)
+"""The dialects that are code and have no file."""
 SECRET = "secret"  # noqa: S105 - the name of a key
 """The key of an identity whose value is read from the file that the site names in `secret_file`."""
 MAX_LIFETIME_S = 3600.0

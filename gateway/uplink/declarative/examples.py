@@ -26,7 +26,7 @@ from gateway.model import (
     Stamp,
 )
 from gateway.services.commands import CommandRow, CommandStatus
-from gateway.uplink.dialect import Confirmation, Dialect, Message
+from gateway.uplink.dialect import Confirmation, Dialect, Message, Request
 
 from .compile import Compiler
 from .dialect import DeclarativeDialect
@@ -176,7 +176,7 @@ def _received(example: Example, received: ExampleMessage, dialect: DeclarativeDi
                 made.messages.append(meaning)
             elif isinstance(meaning, Confirmation):
                 made.confirmation = meaning
-            else:
+            elif isinstance(meaning, Request):
                 order = made.command = meaning.command
                 status = CommandStatus(example.ended)
                 row = CommandRow(order.device, order.action, order.origin, "", at, order.expires, status)

@@ -211,6 +211,7 @@ url = "mqtt://a:1883"
 title = { zh = "消防平台", en = "Fire service" }
 url = "mqtt://b:1883"
 """
+SPARKPLUG = 'dialect = "sparkplug"\n[uplink.fire.sparkplug]\n'
 
 
 def test_several_platforms(tmp_path: Path) -> None:
@@ -228,6 +229,10 @@ def test_several_platforms(tmp_path: Path) -> None:
         ('kinds = ["smoke-detector"]\n', "uplink-kinds", "uplink.fire.kinds"),
         ('devices = ["nobody-*"]\n', "uplink-devices", "uplink.fire.devices"),
         ('commands = ["fly"]\n', "action-nobody", "uplink.fire.commands"),
+        ('dialect = "sparkplugs"\n', "dialect-unknown", "uplink.fire.dialect"),
+        ('[uplink.fire.sparkplug]\ngroup = "a"\n', "dialect-other", "uplink.fire.sparkplug"),
+        (SPARKPLUG + 'group = "a/b"\n', "topic-level", "uplink.fire.sparkplug.group"),
+        (SPARKPLUG + 'primary = "a"\n', "key-unknown-within", "uplink.fire.sparkplug"),
         ('[uplink]\nurl = "mqtt://c:1883"\n', "uplink-unnamed", "uplink.community"),
     ],
 )

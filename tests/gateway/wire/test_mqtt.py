@@ -15,7 +15,7 @@ import pytest
 from gateway.model import LinkDown, ReadFailed
 from gateway.wire import mqtt
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.mqtt import MAX_INBOX_BLOCKS, Connection, connect
+from gateway.wire.mqtt import MAX_INBOX_BLOCKS, Connection, Will, connect
 from gateway.wire.restrictions import ConnectTerms, Restrictions
 from tests.broker import Broker, running
 
@@ -91,7 +91,7 @@ async def test_the_will_is_published_when_the_gateway_is_gone_without_a_word(
 ) -> None:
     async with connect(BrokerOptions(url=broker.url)) as witness:
         witness.subscribe("will")
-        async with connect(BrokerOptions(url=broker.url), will=("will", b"gone")) as connection:
+        async with connect(BrokerOptions(url=broker.url), will=Will("will", b"gone")) as connection:
             connection._socket.shutdown(2)
             with pytest.raises(LinkDown):
                 await connection.ended
