@@ -16,7 +16,7 @@ from gateway.model import MILD_ACTIONS, Checks, Driver, is_host, is_server_url
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
-from .dialect.rules import BUILT_IN, NATIVE, SPARKPLUG
+from .dialect.rules import BUILT_IN, HOME_ASSISTANT, NATIVE, SPARKPLUG
 from .reading import NAME_PATTERN
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -183,16 +183,25 @@ class SparkplugOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     }
 
 
+class HomeAssistantOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[uplink.home_assistant]`: the discovery prefix, where Home Assistant has another one."""
+
+    discovery_prefix: str = "homeassistant"
+
+    CHECKS: ClassVar[Checks] = {"discovery_prefix": (_is_topic_level, "topic-level")}
+
+
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """`[uplink]`, or `[uplink.…]` where there are several platforms: the platform's broker, and other
     addresses of it that are used in turn while the first does not answer or acknowledge; the dialect
-    that it speaks (`native`, `sparkplug`, or a file of `config/dialects/`) with the identities that this
-    needs. The commands it may give, none unless listed: signed with one of the `command_keys` (Ed25519
-    public keys in Base64, by id), except where the site trusts its broker for the action. How a backlog
-    is sent: at most `rate` points per second (0: as fast as it is acknowledged); telemetry older than
-    `thin_after` seconds (0: never) is thinned to one record per device and `thin_to` seconds, for
-    metered links. What it receives: the `lanes`, and the devices that match one of `devices` (`*` and
-    `?` stand for any characters) or are of one of the `kinds`; everything unless stated.
+    that it speaks (`native`, `sparkplug`, `home-assistant`, or a file of `config/dialects/`) with the
+    identities that this needs. The commands it may give, none unless listed: signed with one of the
+    `command_keys` (Ed25519 public keys in Base64, by id), except where the site trusts its broker for
+    the action. How a backlog is sent: at most `rate` points per second (0: as fast as it is
+    acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to one record per
+    device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the devices that
+    match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`;
+    everything unless stated.
     """
 
     title: str | dict[str, str] = ""
@@ -201,6 +210,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     dialect: str = "native"
     identity: Identity = Identity()
     sparkplug: SparkplugOptions = SparkplugOptions()
+    home_assistant: HomeAssistantOptions = HomeAssistantOptions()
     commands: tuple[str, ...] = ()
     command_keys: dict[str, str] = msgspec.field(default_factory=dict)
     trust: dict[str, Literal["broker"]] = msgspec.field(default_factory=dict)
@@ -228,6 +238,10 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
         ),
         "sparkplug": (
             lambda its: its.dialect == SPARKPLUG or its.sparkplug == SparkplugOptions(),
+            "dialect-other",
+        ),
+        "home_assistant": (
+            lambda its: its.dialect == HOME_ASSISTANT or its.home_assistant == HomeAssistantOptions(),
             "dialect-other",
         ),
         "fallback_urls": (

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.config import Site, UplinkOptions
-from gateway.config.capability import service_actions
-from gateway.config.dialect.rules import NATIVE, SPARKPLUG
-from gateway.model import Clock, Lane, Stamp
+from gateway.config.capability import reserved_names, service_actions
+from gateway.config.dialect.rules import HOME_ASSISTANT, NATIVE, SPARKPLUG
+from gateway.config.reading import localized
+from gateway.model import Clock, Lane, Stamp, uplink_device
 
 from .declarative import build_declarative
 from .dialect import Dialect
 from .filter import filter_of
+from .home_assistant import HomeAssistantDialect
 from .native import NativeDialect
 from .sparkplug import SparkplugDialect
 
@@ -38,6 +40,21 @@ def build_dialect(
     chosen = streams.devices
     devices = {name: each for name, each in site.devices.items() if chosen is None or name in chosen}
     of_services = service_actions()
+
+    def selects(device: str) -> bool:
+        return streams.selects(Lane.TELEMETRY, device)
+
+    if options.dialect == HOME_ASSISTANT:
+        return HomeAssistantDialect(
+            options.home_assistant,
+            site.centre.id,
+            localized(site.centre.title)[site.centre.language],
+            devices,
+            language=site.centre.language,
+            actions=frozenset(options.commands),
+            selects=selects,
+            others={*reserved_names(), *map(uplink_device, site.uplinks)},
+        )
     if options.dialect == SPARKPLUG:
         return SparkplugDialect(
             options.sparkplug,
@@ -46,7 +63,7 @@ def build_dialect(
             native,
             client_id=options.client_id or f"linli-{site.centre.id}-sparkplug",
             actions={action: action in of_services for action in options.commands},
-            selects=lambda device: streams.selects(Lane.TELEMETRY, device),
+            selects=selects,
             correct_stamp=correct_stamp,
             now=lambda: clock.now().wall_ms,
         )

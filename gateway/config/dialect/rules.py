@@ -15,8 +15,8 @@ from gateway.model import Checks
 from .template import Level, Names, Node, Text
 
 DIALECT_SCHEMA = "linli/dialect/1"
-NATIVE, SPARKPLUG = "native", "sparkplug"
-BUILT_IN = (NATIVE, SPARKPLUG)
+NATIVE, SPARKPLUG, HOME_ASSISTANT = "native", "sparkplug", "home-assistant"
+BUILT_IN = (NATIVE, SPARKPLUG, HOME_ASSISTANT)
 """The dialects that are code and have no file."""
 SECRET = "secret"  # noqa: S105 - the name of a key
 """The key of an identity whose value is read from the file that the site names in `secret_file`."""

@@ -233,6 +233,16 @@ def test_several_platforms(tmp_path: Path) -> None:
         ('[uplink.fire.sparkplug]\ngroup = "a"\n', "dialect-other", "uplink.fire.sparkplug"),
         (SPARKPLUG + 'group = "a/b"\n', "topic-level", "uplink.fire.sparkplug.group"),
         (SPARKPLUG + 'primary = "a"\n', "key-unknown-within", "uplink.fire.sparkplug"),
+        (
+            'dialect = "home-assistant"\n[uplink.fire.home_assistant]\ndiscovery_prefix = "+"\n',
+            "topic-level",
+            "uplink.fire.home_assistant.discovery_prefix",
+        ),
+        (
+            '[uplink.fire.home_assistant]\ndiscovery_prefix = "a"\n',
+            "dialect-other",
+            "uplink.fire.home_assistant",
+        ),
         ('[uplink]\nurl = "mqtt://c:1883"\n', "uplink-unnamed", "uplink.community"),
     ],
 )
