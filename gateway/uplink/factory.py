@@ -44,6 +44,7 @@ def build_dialect(
     def selects(device: str) -> bool:
         return streams.selects(Lane.TELEMETRY, device)
 
+    others = {*reserved_names(), *map(uplink_device, site.uplinks)}
     if options.dialect == HOME_ASSISTANT:
         return HomeAssistantDialect(
             options.home_assistant,
@@ -53,7 +54,7 @@ def build_dialect(
             language=site.centre.language,
             actions=frozenset(options.commands),
             selects=selects,
-            others={*reserved_names(), *map(uplink_device, site.uplinks)},
+            others=others,
         )
     if options.dialect == SPARKPLUG:
         return SparkplugDialect(
@@ -63,6 +64,7 @@ def build_dialect(
             native,
             client_id=options.client_id or f"linli-{site.centre.id}-sparkplug",
             actions={action: action in of_services for action in options.commands},
+            others=others,
             selects=selects,
             correct_stamp=correct_stamp,
             now=lambda: clock.now().wall_ms,

@@ -614,8 +614,10 @@ class Connection:
         """Disconnect, without waiting for a broker that does not read any more."""
         client = self._client
         client.on_disconnect = None
-        client.disconnect()
-        client.loop_write()
+        # What says that the gateway goes may be unsent: without a DISCONNECT the broker publishes the will.
+        if not (self._has_will and self._outbox):
+            client.disconnect()
+            client.loop_write()
         if self._socket and self._socket.fileno() >= 0:
             self._on_socket_close(None, None, self._socket)
             self._socket.close()

@@ -6,7 +6,8 @@ its device is marked `is_historical`. A device is born (DBIRTH, with the names a
 points) when it is first heard or has a new point, and dies (DDEATH) when it does not answer; a past outage
 is not repeated. Alarms and events are sent in the native dialect, with QoS 1 on
 `linli/v1/{site}/{device}/alarm` and `…/event`, and count as delivered with their PUBACK; the state of an
-alarm is a metric `Alarm/{point}` too.
+alarm is a metric `Alarm/{point}` too. What a device has measured that has left the site since is native as
+well: it can neither be born nor die.
 
 A host commands by writing to the metric `Command/{action}` of a device, or of the node: true, or a text
 with the arguments as a JSON object (`{"lock": 3}`); an empty text has none. The timestamp of its message
@@ -119,13 +120,15 @@ class SparkplugDialect(Dialect):
         *,
         client_id: str,
         actions: Mapping[str, bool],
+        others: Collection[str],
         selects: Callable[[str], bool],
         correct_stamp: CorrectStamp,
         now: Callable[[], int],
     ) -> None:
         """`client_id`: the same for each connection, so that the death of an earlier one comes before the
         next birth. `actions`: that the platform may command, each with whether services carry it out, for
-        any device. `selects`: whether the telemetry of a device is sent. `now`: Unix time in ms."""
+        any device. `others`: what else may report values: services and uplinks. `selects`: whether the
+        telemetry of a device is sent. `now`: Unix time in ms."""
         self._group = options.group
         self._node = options.node or site
         self._host_topic = f"{NAMESPACE}/STATE/{options.primary_host}" if options.primary_host else ""
@@ -133,6 +136,7 @@ class SparkplugDialect(Dialect):
         self._native = alarms_and_events
         self._client_id = client_id
         self._actions = actions
+        self._others = others
         self._selects = selects
         self._correct_stamp = correct_stamp
         self._now = now
@@ -198,7 +202,8 @@ class SparkplugDialect(Dialect):
 
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message | None:
         first = records[0]
-        if first.lane is not Lane.TELEMETRY:
+        is_present = first.device in self._devices or first.device in self._others
+        if first.lane is not Lane.TELEMETRY or not is_present:
             native = self._native.records_message(records, backfill=backfill)
             return native._replace(before=self._alarm_messages(records))
         if _is_outage(first):
@@ -354,7 +359,9 @@ class SparkplugDialect(Dialect):
         for record in records:
             point, state = record.body.get("point"), record.body.get("state")
             if record.lane is Lane.ALARM and point and state:
-                slot = self._slot(record.device, f"{ALARM_PREFIX}{point}")
+                place = record.body.get("place")
+                name = f"{ALARM_PREFIX}{point}/{place}" if place else f"{ALARM_PREFIX}{point}"
+                slot = self._slot(record.device, name)
                 slot.value, slot.at_ms = str(state), self._ms(record.at)
                 slot.is_known, slot.datatype = True, DataType.STRING
                 said.setdefault(record.device, []).append(slot.metric(slot.value, slot.at_ms))

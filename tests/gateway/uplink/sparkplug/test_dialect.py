@@ -51,6 +51,7 @@ def dialect_of(epoch: str = "e", now: int | None = None, **options: str) -> Spar
         NativeDialect("centre", epoch),
         client_id="linli-centre",
         actions={"siren-on": False, "open": True, "reset": True},
+        others={"other", "dead"},
         selects=lambda device: device != "secret",
         correct_stamp=lambda at: at,
         now=lambda: NOW,
@@ -98,7 +99,9 @@ async def test_a_node_and_its_devices_are_born_before_their_data(tmp_path: Path)
             start(it, port)
             await eventually(lambda: there.heard("NBIRTH"))
             await say(it, x=1, siren=False)
+            await eventually(lambda: there.heard("DDATA/d"))
             await say(it, "other", t=20.5)
+            await eventually(lambda: there.heard("DDATA/other"))
             await say(it, x=2)
             await eventually(it.caught_up)
             await eventually(lambda: there.values("DDATA/d", "x") == [1, 2])
@@ -156,8 +159,10 @@ async def test_a_device_dies_when_it_is_silent_and_is_born_when_it_is_back(tmp_p
             start(it, port)
             await fall_silent(it)  # Never heard: nothing dies.
             await say(it, x=1)
+            await eventually(lambda: there.heard("DDATA/d"))
             await fall_silent(it)
             await fall_silent(it)
+            await eventually(lambda: there.heard("DDEATH/d"))
             await say(it, x=2)
             await eventually(it.caught_up)
             await eventually(lambda: there.values("DDATA/d", "x") == [1, 2])
@@ -187,6 +192,18 @@ async def test_history_is_marked_and_the_newest_is_present(tmp_path: Path) -> No
             assert [(m["value"], m["isHistorical"]) for m in dead] == [(n, True) for n in range(5)]
             assert there.values("DBIRTH/dead", "y") == [None]
             assert there.kinds()[-1] in ("DDEATH/dead", "DDATA/d")
+
+
+async def test_what_has_left_the_site_is_not_born(tmp_path: Path) -> None:
+    with platform(tmp_path) as (port, there):
+        async with gateway(tmp_path, window=10) as it:
+            await say(it, "gone", x=1)
+            del it.journal.latest_samples["gone"]
+            start(it, port)
+            (heard,) = await eventually(lambda: there.heard("linli/v1/centre/gone/telemetry"))
+            assert (heard.qos, heard.payload["records"][0]["data"]["values"]) == (1, {"x": 1})
+            await eventually(it.caught_up)
+            assert there.kinds() == ["NBIRTH"]
 
 
 async def test_a_rebirth_says_all_again(tmp_path: Path) -> None:
@@ -250,6 +267,10 @@ async def test_alarms_and_events_are_also_native_with_qos_1(tmp_path: Path) -> N
             (event,) = await eventually(lambda: there.heard("linli/v1/centre/d/event"))
             assert event.qos == 1
             assert it.uplink.acknowledged_messages[Lane.ALARM] == 1
+            of_place = ALARM | {"place": "1-2", "state": "cleared"}
+            it.journal.append("", [Fact(Lane.ALARM, "d", "alarm", it.clock.now(), of_place)], {})
+            await it.journal.commit()
+            await eventually(lambda: there.values("DDATA/d", "Alarm/x/1-2") == ["cleared"])
 
 
 async def test_a_write_to_an_allowed_action_is_a_command(tmp_path: Path) -> None:
