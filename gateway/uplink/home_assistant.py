@@ -338,19 +338,22 @@ class HomeAssistantDialect(Dialect):
         points = device.points if device else {}
         for point in dict.fromkeys((*points, *state.types)):
             yield _key(point), {**self._point_component(name, point), "name": self._point_name(point)}
+        # An alarm stands, and can be acknowledged, though its device does not answer any more.
+        while_connected = [{"topic": f"{self._root}/status"}]
         alarms = {point: spec.alarm.hazard for point, spec in points.items() if spec.alarm}
         alarms |= {point: hazard for point, (hazard, _) in state.alarms.items()}
         for point, hazard in alarms.items():
             word = self._words.get(f"hazard.{hazard}", str(hazard))
             yield f"alarm_{_key(point)}", {
                 "platform": "binary_sensor", "state_topic": self._topic(name, f"alarm/{point}"),
-                "device_class": HAZARD_CLASSES.get(hazard, "problem"),
+                "device_class": HAZARD_CLASSES.get(hazard, "problem"), "availability": while_connected,
                 "name": f"{word} ({self._point_name(point)})",
             }  # fmt: skip
         for action in self._actions_of(name):
             yield f"do_{_key(action)}", {
                 "platform": "button", "command_topic": self._topic(name, f"command/{action}"),
                 "command_template": PRESS_TEMPLATE, "name": self._words.get(f"action.{action}", action),
+                **({"availability": while_connected} if action in ALARM_ACTIONS else {}),
             }  # fmt: skip
         if name == GATEWAY_DEVICE:
             yield "connection", {

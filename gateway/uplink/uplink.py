@@ -273,9 +273,6 @@ class Uplink:
         self._platform_is_present.clear()
         for topic in self._dialect.reply_topics:
             link.subscribe(topic)
-        if not self._dialect.waits_for_presence:
-            self._platform_is_present.set()
-            await self._mark_online(link)
         single_send = asyncio.Lock()
         lanes = [
             LaneSender(
@@ -292,6 +289,9 @@ class Uplink:
             if lane in self._delivery.streams.lanes
         ]
         try:
+            if not self._dialect.waits_for_presence:
+                self._platform_is_present.set()
+                await self._mark_online(link)
             await run_all(
                 records=self._send_records(link, lanes),
                 incoming=self._receive(link),

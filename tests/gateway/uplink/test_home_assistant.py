@@ -166,6 +166,9 @@ async def test_a_device_is_seen_with_its_values_and_alarms(tmp_path: Path) -> No
                 assert seen.state("smoke-1", "temperature") == "21.5"
                 await say(it, error="no-reply")
                 await eventually(lambda: seen.state("smoke-1", "smoke") == "unavailable")
+                assert seen.state("smoke-1", "alarm_smoke") == "OFF"  # It stands as it was.
+                await raise_alarm(it)
+                await eventually(lambda: seen.state("smoke-1", "alarm_smoke") == "ON")
                 await say(it, smoke=False)
                 await eventually(lambda: seen.state("smoke-1", "smoke") == "OFF")
                 assert seen.state("gateway", "connection") == "online"
