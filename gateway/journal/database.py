@@ -138,19 +138,20 @@ class JournalDatabase:
         return sum(part.stat().st_size for part in parts if part.exists())
 
     async def transact(self, statements: Iterable[Statement]) -> list[int]:
-        """Run all or none; returns each statement's last row id."""
+        """Run all or none; returns each statement's last row id. An iterator is consumed in the
+        connection's thread."""
         try:
             # In one call of the connection's thread: between two, an alarm would wait for the event loop.
             # aiosqlite has no public method for that.
             ids: list[int] = await self._connection._execute(  # type: ignore[no-untyped-call]
-                _run_transaction, self._connection._conn, list(statements)
+                _run_transaction, self._connection._conn, statements
             )
             return ids
         except sqlite3.Error as error:
             raise _failure("journal-write", self.path, error) from error
 
 
-def _run_transaction(connection: sqlite3.Connection, statements: list[Statement]) -> list[int]:
+def _run_transaction(connection: sqlite3.Connection, statements: Iterable[Statement]) -> list[int]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         ids = [connection.execute(sql, args).lastrowid or 0 for sql, args in statements]

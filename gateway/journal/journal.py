@@ -10,6 +10,7 @@ power cut skips that many numbers and records them as a gap.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ import msgspec
 
 from gateway.base.failpoint import failpoint
 from gateway.base.log import log_event
-from gateway.base.tasks import Signal, run_to_end
+from gateway.base.tasks import Signal, run_to_end, with_pauses
 from gateway.model import Arrival, Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
 from .database import (
@@ -82,6 +83,8 @@ MAX_COMMITTED_WINDOWS = 8
 """Committed windows kept in memory for a reader that is nearly up to date."""
 MAX_UNWRITTEN_WINDOWS = 600
 """Windows kept in memory while the disk cannot be written; beyond that the oldest is dropped."""
+MAX_EVENTS_PER_ROW = 256
+"""A row is encoded at once, while alarms wait."""
 ROWS_PER_EVICTION = 64
 """Rows of telemetry removed at a time to make room."""
 MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
@@ -526,28 +529,38 @@ class Journal:
                 raise
             return
         self.failure = None
-        delivered = self.rearmost_pos(Lane.TELEMETRY)
+        delivered, left = self.rearmost_pos(Lane.TELEMETRY), []
         while (pos := self._windows[0].pos) is not None and (
             pos <= delivered or len(self._windows) > MAX_COMMITTED_WINDOWS
         ):
-            self._windows.popleft()
+            left.append(self._windows.popleft())
         _resolve_waiting(pending.waiting, None)
         self.commit_attempted.send()
         self.changed.send()
+        while left:
+            # To free the records of many devices takes a while.
+            left.pop()
+            await asyncio.sleep(0)
 
     async def _transact(self, pending: Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
-        packs += [(Lane.EVENT, pending.events)] if pending.events else []
+        packs += [
+            (Lane.EVENT, pending.events[first : first + MAX_EVENTS_PER_ROW])
+            for first in range(0, len(pending.events), MAX_EVENTS_PER_ROW)
+        ]
+        bodies = [pack_records(records) async for _, records in with_pauses(packs, between=1)]
         rows = [row for window in windows for row in window.rows]
         statements = [
-            *(insert_pack(lane, len(records), pack_records(records)) for lane, records in packs),
+            *(
+                insert_pack(lane, len(records), body)
+                for (lane, records), body in zip(packs, bodies, strict=True)
+            ),
             *(insert_pack(Lane.TELEMETRY, row.count, row.pack()) for row in rows),
             *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
             *pending.readers,
             *(set_cursor(reader, lane, pos) for (reader, lane), pos in pending.cursors.items()),
-            *(add_gap(day, gap) for day, gap in pending.gaps),
             *(statement for letter in pending.dead_letters for statement in insert_dead_letter(*letter)),
         ]
         numbers = {(lane, record.device): record.seq for lane, records in packs for record in records}
@@ -559,11 +572,15 @@ class Journal:
             days.update(window.day_counts)
         # A deleted row may hold the only trace of numbers used since the last checkpoint.
         checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due_s
-        if checkpoint:
-            statements += self._checkpoint(len(windows), self._day_counts + days, closing)
+        # Made in the thread that runs them: there may be several for each device.
+        many = itertools.chain(
+            (add_gap(day, gap) for day, gap in pending.gaps),
+            self._checkpoint(len(windows), self._day_counts + days, closing) if checkpoint else (),
+        )
+        is_empty = not (statements or pending.gaps or checkpoint)
         stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
         failpoint(f"before-{stage}")
-        ids = await self._writer.transact(statements) if statements else []
+        ids = [] if is_empty else await self._writer.transact(itertools.chain(statements, many))
         failpoint(f"after-{stage}")
         positions = iter(ids)
         for (lane, _), pos in zip(packs, positions, strict=False):
@@ -583,7 +600,7 @@ class Journal:
             self._day_counts.clear()
         else:
             self._day_counts.update(days)
-        self.commit_count += bool(statements)
+        self.commit_count += not is_empty
 
     def _due_windows(self) -> list[TelemetryWindow]:
         """Close the open window; returns those closed and not committed, oldest first."""
@@ -591,7 +608,9 @@ class Journal:
             self._windows.append(TelemetryWindow())
         return [window for window in self._windows if window.pos is None and window.records]
 
-    def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
+    def _checkpoint(
+        self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool
+    ) -> Iterator[Statement]:
         """Sequence numbers as they will be once the `due` oldest open windows are committed."""
         later = [window.records for window in self._windows if window.pos is None][due:]
         ahead = Counter(
@@ -601,13 +620,13 @@ class Journal:
         )
         newest_day = max((day for day, _, _ in days), default="")
         is_new_day, self._newest_day = newest_day > self._newest_day, max(newest_day, self._newest_day)
-        return [
-            *(set_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
-            *(add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
-            *(prune_ledger() if is_new_day else []),
-            set_checkpoint(),
-            set_clean(closing),
-        ]
+        streams = list(self._streams.items())
+        return itertools.chain(
+            (set_stream(stream, last - ahead[stream]) for stream, last in streams),
+            (add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
+            prune_ledger() if is_new_day else (),
+            (set_checkpoint(), set_clean(closing)),
+        )
 
     async def _make_room(self) -> None:
         """Stay below the cap: evict the oldest telemetry first, then events, alarms last."""

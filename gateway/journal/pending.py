@@ -14,7 +14,7 @@ from .database import Statement
 from .reader import LedgerGap, Stream
 from .rows import RowBuilder
 
-MAX_RECORDS_PER_ROW = 2048
+MAX_RECORDS_PER_ROW = 1024
 """A row is decoded at once, while alarms wait."""
 
 

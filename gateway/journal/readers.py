@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.base.tasks import with_pauses
 from gateway.model import Lane, Record
@@ -19,6 +19,8 @@ from .stream_filter import StreamFilter
 MAX_ABSENCE_DAYS = 30
 """So long one that is no longer configured keeps its place: a mistake in the site file costs nothing."""
 
+RECORDS_PER_TURN, LOSSES_PER_TURN = 500, 100
+"""While rows are evicted, alarms wait for so many at most."""
 LedgerKey = tuple[str, Lane, str]
 """Day, lane and device."""
 
@@ -131,26 +133,18 @@ class Readers:
         if behind:
             async for pack in self._reader.packs(lane, min(each.positions[lane] for each in behind), until):
                 readers = [each for each in behind if each.positions[lane] < pack.pos]
-                for record in pack.records:
+                async for record in with_pauses(pack.records, RECORDS_PER_TURN):
+                    numbers = lost.setdefault(key_of(record), {})
                     for each in readers:
                         if each.selects(lane, record.device):
-                            numbers = lost.setdefault(key_of(record), {})
                             numbers.setdefault(each.name, []).append(record.seq)
-        async for key, numbers in with_pauses(lost.items()):
-            self._record_losses(key, numbers)
+        readers = self._all_of(lane)
+        async for (day, _, device), numbers in with_pauses(lost.items(), LOSSES_PER_TURN):
+            names = [each.name for each in readers if each.selects(lane, device)]
+            for gap in _gaps_of(lane, device, numbers, names):
+                self._record_gap(day, gap, False)
         for each in behind:
             each.acknowledge(lane, until)
-
-    def _record_losses(self, key: LedgerKey, numbers: Mapping[str, list[int]]) -> None:
-        """What all have lost is one gap."""
-        day, lane, device = key
-        affected = [each.name for each in self._all_of(lane) if each.selects(lane, device)]
-        first = next(iter(numbers.values()))
-        is_common = len(numbers) == len(affected) and all(each == first for each in numbers.values())
-        for name, lost in {"": first}.items() if is_common else numbers.items():
-            self._record_gap(
-                day, LedgerGap(lane, device, lost[0], lost[-1], len(lost), "space", name), False
-            )
 
     def _all_of(self, lane: Lane) -> list[Delivery]:
         every = (*self.configured.values(), *(delivery for delivery, _ in self._absent.values()))
@@ -170,6 +164,17 @@ class Readers:
         return Delivery(
             name, streams, positions, since, self._reader.day_of, self._pending, self._record_gap
         )
+
+
+def _gaps_of(
+    lane: Lane, device: str, lost: Mapping[str, list[int]], receivers: Sequence[str]
+) -> Iterator[LedgerGap]:
+    """What each reader has lost; what all that receive the stream have lost is one gap."""
+    first = next(iter(lost.values()), [])
+    if len(lost) == len(receivers) and all(numbers == first for numbers in lost.values()):
+        lost = {"": first} if first else {}
+    for name, numbers in lost.items():
+        yield LedgerGap(lane, device, numbers[0], numbers[-1], len(numbers), "space", name)
 
 
 def _days_between(earlier: str, later: str) -> int:

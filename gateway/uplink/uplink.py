@@ -46,7 +46,7 @@ from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
 from .link import Link
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
-"""A row of telemetry has up to 2048 records: more at a time would delay an alarm."""
+"""A row of telemetry has up to 1024 records: more at a time would delay an alarm."""
 MAX_WINDOWS_BEHIND = 3
 """Unacknowledged windows of telemetry above which the platform counts as behind."""
 LATEST_INTERVAL_S = 10.0

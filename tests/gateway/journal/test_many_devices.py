@@ -33,7 +33,7 @@ async def measure(journal: Journal, clock: FakeClock, devices: int = DEVICES, si
 
 async def close_window(journal: Journal, clock: FakeClock) -> None:
     committed = journal.commit_count
-    await clock.advance(1.0)
+    await clock.advance(journal.card_wear.window_s)
     while journal.commit_count == committed or journal._window_due:
         await journal.commit()
 
