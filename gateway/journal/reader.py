@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 from collections import Counter
@@ -273,12 +274,12 @@ class JournalReader:
         gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
         for day, gap in await self.gaps(reader):
             gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
-        keys = sorted(
-            key for key in measured.keys() | gaps.keys() if key[0] >= since and selects(key[1], key[2])
-        )
+        found = measured.keys() | gaps.keys()
+        keys = await asyncio.to_thread(lambda: sorted(key for key in found if key[0] >= since))
         return [
             _ledger_row(key, measured[key], pending[key], gaps.get(key, []))
             async for key in with_pauses(keys)
+            if selects(key[1], key[2])
         ]
 
     async def gaps(self, reader: str | None = None) -> list[tuple[str, LedgerGap]]:
