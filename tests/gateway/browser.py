@@ -88,4 +88,4 @@ def fill(page: Page, selector: str, **fields: str) -> None:
     form = page.driver.find_element(By.CSS_SELECTOR, selector)
     for name, text in fields.items():
         form.find_element(By.NAME, name).send_keys(text)
-    form.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+    page.click(f"{selector} [type=submit]")

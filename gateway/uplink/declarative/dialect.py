@@ -274,7 +274,7 @@ class DeclarativeDialect(Dialect):
             return None
         lane = record.lane, backfill and is_sample
         routes = self._routes.get(lane)
-        if routes is None:
+        if routes is None or facts is self._gateway:  # its route also depends on the kind of record
             return self._first_that_fits(lane, facts, record)
         if record.device not in routes:
             routes[record.device] = self._first_that_fits(lane, facts, record)

@@ -282,3 +282,13 @@ def test_the_gateway_is_no_device_behind_itself(name: str) -> None:
     link = Record(Lane.EVENT, "gateway", 1, "link", AT, {"online": True, "error": ""})
     assert messages_of(DIALECTS[name], [link]) == []
     assert messages_of(DIALECTS[name], [sample("gateway", 1, temperature=1)]) == []
+
+
+def test_its_other_events_are_sent_before_and_after_a_link() -> None:
+    """A rule without conditions: what one kind of record of the gateway became says nothing of another."""
+    dialect = shipped("https-json")
+    for _ in range(2):
+        link = Record(Lane.EVENT, "gateway", 1, "link", AT, {"online": True, "error": ""})
+        assert messages_of(dialect, [link]) == []
+        (clock,) = messages_of(dialect, [Record(Lane.EVENT, "gateway", 2, "clock", AT, {"changed": 1.5})])
+        assert json.loads(clock.payload)["kind"] == "clock"
