@@ -1,11 +1,14 @@
-"""The icons of the pages, by the trade's names. The only file that uses Heroicons."""
+"""The icons of the pages, by the trade's names. The only file that uses Heroicons; of that package only its
+archive, whose directory the package would read again for each icon."""
 
 from __future__ import annotations
 
 import functools
 import re
+from importlib.resources import files
+from zipfile import ZipFile
 
-from heroicons.jinja import heroicon_outline
+import heroicons
 
 from .templating import Markup
 
@@ -66,7 +69,11 @@ LICENCE = "<!-- Heroicons, MIT License, Copyright (c) Tailwind Labs, Inc. -->"
 def icon_symbols(*, for_residents: bool = False) -> Markup:
     """All icons as SVG symbols `i-name`, for the top of a page; its style draws the lines."""
     icons = RESIDENT_HEROICONS if for_residents else HEROICONS
-    paths = {name: re.findall(r' d="([^"]+)"', heroicon_outline(icon)) for name, icon in icons.items()}
+    with (files(heroicons) / "heroicons.zip").open("rb") as file, ZipFile(file) as archive:
+        paths = {
+            name: re.findall(r' d="([^"]+)"', archive.read(f"outline/{icon}.svg").decode())
+            for name, icon in icons.items()
+        }
     if not for_residents:
         paths |= {name: [path] for name, path in DRAWN.items()}
     text = f'<svg class="icons" aria-hidden="true" focusable="false">{LICENCE}'

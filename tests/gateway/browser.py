@@ -64,7 +64,7 @@ class Page:
     def shows(self, text: str, selector: str = "body") -> None:
         self.until(lambda: text in self.text(selector), f"{text!r} in {selector}")
 
-    def until(self, true: Callable[[], object], what: str = "", seconds: float = 8) -> None:
+    def until(self, true: Callable[[], object], what: str = "", seconds: float = 20) -> None:
         WebDriverWait(self.driver, seconds, 0.1, NOT_YET).until(lambda _: true(), what)
 
     def click(self, selector: str) -> None:
