@@ -156,6 +156,7 @@ def test_a_notice_of_one_line_is_shown(house: House, chromium: Chrome) -> None:
     served = Served(house.settings)
     try:
         page = Page(chromium, served.url)
+        chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})  # the language that another test chose
         for size in SIZES:
             resize(page, size)
             chromium.get(f"{served.url}/?kiosk&key={KEY}")
