@@ -87,6 +87,12 @@ class Dialect(ABC):
         """Whether nothing is to be said on a connection until `PlatformPresence` is online."""
         return False
 
+    @property
+    def opening_grants_topics(self) -> bool:
+        """Whether the platform lets the gateway subscribe to commands only after the opening, as where that
+        logs devices in."""
+        return False
+
     def reads_retained(self, topic: str) -> bool:
         """Whether a retained message of this topic counts; retained commands never do."""
         return False

@@ -273,6 +273,9 @@ class Uplink:
         self._platform_is_present.clear()
         for topic in self._dialect.reply_topics:
             link.subscribe(topic)
+        if not self._dialect.opening_grants_topics:
+            # Whoever sees that the gateway is online may command at once.
+            self._subscribe_to_commands(link)
         single_send = asyncio.Lock()
         lanes = [
             LaneSender(
@@ -322,10 +325,8 @@ class Uplink:
                 raise LinkDown("platform-absent")
             await self._mark_online(link)
         await self._send_opening(link)
-        # Where no commands are allowed, the account may not be allowed to subscribe either.
-        if self._options.commands:
-            for topic in self._dialect.command_topics:
-                link.subscribe(topic)
+        if self._dialect.opening_grants_topics:
+            self._subscribe_to_commands(link)
         send = {Lane.TELEMETRY: self._send_telemetry}
         await run_all(
             **{each.lane.name: send.get(each.lane, self._send_committed)(each) for each in lanes},
@@ -335,6 +336,12 @@ class Uplink:
             heartbeat=self._send_heartbeats(link),
             openings=self._repeat_openings(link),
         )
+
+    def _subscribe_to_commands(self, link: Link) -> None:
+        # Where no commands are allowed, the account may not be allowed to subscribe either.
+        if self._options.commands:
+            for topic in self._dialect.command_topics:
+                link.subscribe(topic)
 
     async def _send_opening(self, link: Link) -> None:
         for step in self._dialect.opening_messages(self._journal.latest_samples):

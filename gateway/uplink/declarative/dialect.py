@@ -108,6 +108,10 @@ class DeclarativeDialect(Dialect):
     def reply_topics(self) -> Sequence[str]:
         return self._subscriptions(rule.topic for rule in self._file.replies)
 
+    @property
+    def opening_grants_topics(self) -> bool:
+        return bool(self._opening)
+
     def login(self) -> BrokerLogin | None:
         login = self._file.login
         if not login:

@@ -263,3 +263,16 @@ async def test_a_client_that_takes_over_is_named(
         await eventually(lambda: False in it.transitions)
     (down, *_) = [r.getMessage() for r in caplog.records if "[uplink-down" in r.getMessage()]
     assert "“same”" in down
+
+
+async def test_a_command_can_follow_the_word_that_it_is_online(tmp_path: Path, taker: Broker) -> None:
+    said: list[str] = []
+
+    def listen(topic: str) -> bool:
+        said.append(topic)
+        return False
+
+    taker.cut = listen
+    async with gateway(tmp_path, taker.port):
+        await eventually(lambda: f"{ROOT}/status" in said)
+    assert f"{ROOT}/command" in said[: said.index(f"{ROOT}/status")]
