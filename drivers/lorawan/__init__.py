@@ -193,7 +193,10 @@ class _DownlinkEvent(msgspec.Struct, rename="camel"):
 def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     """Decode a message to its numbers; what it does not contain is left out."""
     uplink: LorawanUplink = original_message(raw)
-    records = dict(_records_in(points, uplink))
+    records: dict[bytes, bytes | None] = {}
+    for key, value in _records_in(points, uplink):
+        if len(value or b"") >= len(records.get(key) or b""):  # The last may have been cut short.
+            records[key] = value
     values: dict[str, Value] = {}
     for name, point in points.items():
         if (point.ports and uplink.port not in point.ports) or not (
@@ -226,12 +229,14 @@ def _part_of_value(point: LoraPoint, records: Mapping[bytes, bytes | None], data
 def _records_in(points: Mapping[str, LoraPoint], uplink: LorawanUplink) -> list[tuple[bytes, bytes | None]]:
     """Channel and type of each record, with its value, which is None for one of unknown length."""
     own: dict[bytes, int] = {}
+    port = 0
     for point in points.values():
         if point.channel and (not point.ports or uplink.port in point.ports):
+            port = uplink.port if point.ports else port
             for key in _channel_keys(point.channel):
-                least = max(point.byte + VALUE_BYTES[point.type], record_bytes(key))
+                least = max(point.byte + VALUE_BYTES[point.type], record_bytes(key, port))
                 own[key] = max(own.get(key, 0), *(point.lengths or (least,)))
-    return list(split_records(uplink.data, own)) if own else []
+    return list(split_records(uplink.data, own, port)) if own else []
 
 
 def unknown_record(points: Mapping[str, LoraPoint], uplink: LorawanUplink) -> str:

@@ -2,8 +2,9 @@
 (Elsys).
 
 The lengths are those of the makers' own decoders: of Milesight for all its LoRaWAN models
-(github.com/Milesight-IoT/SensorDecoders, release 1.5.49), of Elsys and Tektelic in
-github.com/TheThingsNetwork/lorawan-devices (elsys.js, decoder_home_sensor.js). Where models differ, the
+(github.com/Milesight-IoT/SensorDecoders, release 1.5.49), of Elsys (elsys.js in
+github.com/TheThingsNetwork/lorawan-devices, and types 1D to 3C in github.com/akenza-io/device-type-library)
+and of Tektelic's sensors (github.com/TektelicCommunications/data-converters). Where models differ, the
 table has none: a profile gives the length (`length` of its point), and other payloads are read up to that
 record.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 HISTORY_CHANNELS = range(0x20, 0x24)
-"""Values that were measured while the network was unreachable; their lengths differ from model to model."""
+"""Milesight: values that were measured while the network was unreachable; their lengths differ from model to model."""
 
 
 def _by_type(lengths: Mapping[int, str]) -> dict[int, int]:
@@ -83,44 +84,60 @@ TYPES_BY_CHANNEL = {
 SINGLE_RECORDS = {
     bytes.fromhex(key): length
     for length, keys in {
-        1: "0592 1002 FD6D",
-        2: "0792 07C9 0804 0990 0B90 0D04 0F04 1102 87E9 FA01 FA02 FA03",
+        1: "0592 FD6D",
+        2: "0792 07C9 0990 0B90 87E9 FA01 FA02 FA03",
         3: "0877 50FC",
         4: "0B02 0C02 0D02 0E02 FD6B",
         5: "83E9",
-        6: "0771",
         8: "0502 0602 F9A8 FD6C",
         9: "F8A8",
     }.items()
     for key in keys.split()
 }
-"""Where the channel changes the length, and Tektelic's of other types."""
+"""Where the channel changes the length."""
+TEKTELIC_PORT = 10
+"""On which all of Tektelic's sensors report; Milesight's report on 85, unless another is set."""
+TEKTELIC_TYPES = _by_type({1: "00 01 68 95 AA AC D3", 2: "02 03 04 65 67 73 74 AB AD BA BD E4 FF", 6: "71"})
+TEKTELIC_RECORDS = dict.fromkeys((bytes.fromhex("1002"), bytes.fromhex("0004")), 1) | dict.fromkeys(
+    (bytes.fromhex("1204"), bytes.fromhex("2204")), 4
+)
+"""Where the channel changes the length."""
 TYPES_WITHOUT_CHANNEL = _by_type({
-    1: "02 05 0D 0F 11 12 1A",
-    2: "01 04 06 07 08 0A 0C 0E 15 16 18 19 1C",
+    1: "02 05 0D 0F 11 12 1A 1D 1E 1F 21 23 24",
+    2: "01 04 06 07 08 0A 0C 0E 15 16 18 19 1C 20 22",
     3: "03",
-    4: "0B 10 14 17 1B 3D",
+    4: "0B 10 14 17 1B 3C 3D",
     6: "09",
     65: "13",
 })  # fmt: skip
 """Elsys."""
+BYTES_AFTER_LENGTH = b"\x3b"
+"""Elsys: as many bytes as the first of them says."""
 
 
-def record_bytes(key: bytes) -> int:
-    """Bytes of the value after a type, or a channel and a type; 0 if the length is not known."""
+def record_bytes(key: bytes, port: int = 0) -> int:
+    """Bytes of the value after a type, or a channel and a type, in a profile's messages on `port` (0: on
+    any); 0 if the length is not known."""
     if len(key) == 1:
         return TYPES_WITHOUT_CHANNEL.get(key[0], 0)
+    if port == TEKTELIC_PORT:
+        return TEKTELIC_RECORDS.get(key) or TEKTELIC_TYPES.get(key[-1], 0)
     return SINGLE_RECORDS.get(key) or TYPES_BY_CHANNEL.get(key[0], {}).get(key[-1], 0)
 
 
-def split_records(data: bytes, lengths: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes | None]]:
+def split_records(
+    data: bytes, lengths: Mapping[bytes, int], port: int = 0
+) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield the key of each record, which is its type or its channel and type, with its value. The last has
     the value None if its length is known neither from the table nor from `lengths`, by key, so that what
-    follows cannot be read."""
+    follows cannot be read. `port`: as for `record_bytes`."""
     key_bytes = min(map(len, lengths), default=2)
-    while len(data) > key_bytes and (key_bytes == 1 or data[0] not in HISTORY_CHANNELS):
+    has_history = key_bytes == 2 and port != TEKTELIC_PORT
+    while len(data) > key_bytes and not (has_history and data[0] in HISTORY_CHANNELS):
         key = data[:key_bytes]
-        length = lengths.get(key) or record_bytes(key)
+        length = lengths.get(key) or record_bytes(key, port)
+        if key == BYTES_AFTER_LENGTH:
+            length = 1 + data[key_bytes]
         yield key, data[key_bytes : key_bytes + length] if length else None
         if not length:
             return

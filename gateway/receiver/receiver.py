@@ -36,8 +36,8 @@ BATCH_INTERVAL_S = 0.1
 """From one transaction to the next at least, so that each has many records."""
 SESSION_EXPIRY_S = 7 * 86_400
 """How long the broker keeps what arrives while this receiver is away."""
-SHARED_NOT_SUPPORTED = 0x9E
-"""MQTT 5, 3.9.3: of the reason codes of a SUBACK."""
+SHARED_NOT_SUPPORTED, WILDCARDS_NOT_SUPPORTED = 0x9E, 0xA2
+"""MQTT 5, 3.9.3 and 3.14.2.1: reason codes of a SUBACK, or of a DISCONNECT instead."""
 MIN_RETRY_S, MAX_RETRY_S = 1.0, 15.0
 STEADY_S = 60.0
 """What ends sooner counts as one attempt more, as when two processes have the same name."""
@@ -45,7 +45,8 @@ STORE_TIMEOUT_S = 60.0
 
 
 class Receiver:
-    """One process of those that share the subscription of a `group`; without one it subscribes alone.
+    """One process of those that share the subscription of a `group`. Without one, or where the broker
+    shares nothing, it subscribes alone: the database keeps each record once, however often it arrives.
 
     `options.client_id` names its session at the broker, and must be its own.
     """
@@ -85,7 +86,6 @@ class Receiver:
             delay_s = min(delay_s * 2, MAX_RETRY_S)
 
     async def _receive(self) -> NoReturn:
-        prefix = f"$share/{self._group}/" if self._group else ""
         inbox = _Inbox()
         async with (
             Database.open(self._database) as database,
@@ -101,12 +101,12 @@ class Receiver:
         ):
             inbox.connection = connection
             connection.ended.add_done_callback(lambda _: inbox.arrived.set())
-            try:
-                await asyncio.gather(*(connection.subscribe(prefix + name) for name in FILTERS))
-            except LinkDown as down:
-                raise self._subscription_error(down) from down
+            await self._subscribe(connection)
             self.is_receiving = True
-            log_event(logging.INFO, "receiver-started", broker=self._options.url, group=self._group)
+            if self._group:
+                log_event(logging.INFO, "receiver-started", broker=self._options.url, group=self._group)
+            else:
+                log_event(logging.INFO, "receiver-alone", broker=self._options.url)
             while True:
                 messages = await inbox.take()
                 try:
@@ -120,12 +120,32 @@ class Receiver:
                 self.acknowledged += len(messages)
                 await self._clock.sleep(BATCH_INTERVAL_S)
 
-    def _subscription_error(self, down: LinkDown) -> LinkDown:
-        if down.key != "message-refused":
-            return down
-        code = int(str(down.facts["code"]))
-        key = "receiver-unshared" if code == SHARED_NOT_SUPPORTED else "topic-subscribe"
-        return LinkDown(key, broker=self._options.url, topic=down.facts["topic"], code=hex_code(code))
+    async def _subscribe(self, connection: Connection) -> None:
+        """Raises `LinkDown` if nothing can be received; one refused filter costs that one alone, and the
+        connection tells of it."""
+        if self._group and not connection.shares_subscriptions:
+            self._leave_group()
+        prefix = f"$share/{self._group}/" if self._group else ""
+        asked = [connection.subscribe(prefix + name) for name in FILTERS]
+        await asyncio.wait(asked)
+        errors = [each.exception() for each in asked]
+        downs = [error for error in errors if isinstance(error, LinkDown)]
+        if self._group and any(down.facts.get("code") == SHARED_NOT_SUPPORTED for down in downs):
+            self._leave_group()
+            await self._subscribe(connection)
+        elif down := next((each for each in downs if each.key != "message-refused"), None):
+            raise down
+        elif len(downs) == len(FILTERS):
+            raise self._subscription_error(downs[0])
+
+    def _leave_group(self) -> None:
+        self._group = ""
+        log_event(logging.WARNING, "receiver-unshared", broker=self._options.url)
+
+    def _subscription_error(self, refused: LinkDown) -> LinkDown:
+        code = int(str(refused.facts["code"]))
+        key = "receiver-wildcards" if code == WILDCARDS_NOT_SUPPORTED else "topic-subscribe"
+        return LinkDown(key, broker=self._options.url, topic=refused.facts["topic"], code=hex_code(code))
 
     async def _store(self, database: Database, contents: Sequence[Parsed | Reject]) -> None:
         try:

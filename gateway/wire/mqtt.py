@@ -194,6 +194,9 @@ class Connection:
         """What waits until the broker has acknowledged some of what was sent before it."""
         self._receive_maximum = 0xFFFF
         self._has_wildcards = True
+        self.shares_subscriptions = True
+        """Whether the broker divides the messages of a subscription among a group of clients
+        (MQTT 5, 4.8.2); without it, a filter that names a group would receive nothing."""
         self._delivers_queue_until = 0.0
         """Until then messages may come from the session's queue."""
         self._inbox: FairInbox[IncomingMessage] = FairInbox(MAX_INBOX_BLOCKS)
@@ -406,6 +409,9 @@ class Connection:
             self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
             self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self._has_wildcards = bool(getattr(properties, "WildcardSubscriptionAvailable", 1))
+            self.shares_subscriptions = terms.version == 5 and bool(
+                getattr(properties, "SharedSubscriptionAvailable", 1)
+            )
             if terms.version == 5:
                 self._terms = self._learned.terms = msgspec.structs.replace(
                     terms,

@@ -154,13 +154,55 @@ def test_records_of_the_whole_family_are_passed_over(others: str) -> None:
         "0201 03FF00FF 040330 0501 06030A 070E32 080001 09010203040506 0A0001 0B00000001 0C00E2",
         "0D01 0E01F4 0F01 1000E200E2 1101 14000F4240 154324 160001 1700000001 180001 1900E2",
         "1A01 1B00000001 1C0001 3D00000001 13" + "10" * 65,
+        "1D05 1E01 1F80 20FFFF 2102 2200D7 2303 2428 3B00 3B0312FF12 3C00112233",
     ],
 )
 def test_records_without_channel_are_passed_over(others: str) -> None:
-    """All types of the maker's decoder: elsys.js in TheThingsNetwork/lorawan-devices."""
+    """All types of the maker's decoder: elsys.js in TheThingsNetwork/lorawan-devices, and of newer devices
+    in akenza-io/device-type-library."""
     found = list(split_records(bytes.fromhex(others + "1201"), {b"\x12": 1}))
     assert found[-1] == (b"\x12", b"\x01")
 
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "00BA0E10 00D364 00FF012C 010001 020000",
+        "050203E8 0602FFFF 0771000100020003 080400FF 0A0001 0B6700D2 0C0000 0D040001 0D0001",
+        "0E0001 0F040001 1002FF 11020FFF 120400000001 1E0000 1F040001 220400000001 2A0000",
+        "0903FFFF 06670102 0BE40001 0EE40001 11D364 0C730001",
+    ],
+)
+def test_records_of_room_sensors_do_not_hide_the_water_after_them(others: str) -> None:
+    """All records of Tektelic's room sensors (github.com/TektelicCommunications/data-converters:
+    comfort-vivid 2.2, 3.1 and 4.3, breeze); 05 02 is longer in Milesight's payloads."""
+    values, bad = read("water/tektelic-home-sensor", others + "0900FF", 10)
+    assert bad == {}
+    assert values["water"] is True
+
+
+def test_a_record_that_is_cut_short_takes_nothing_from_an_earlier_one() -> None:
+    assert read("water/elsys-ems", "01FFF6 1201 0100", 5) == ({"water": True, "temperature": -1}, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "payload"),
+    [
+        ("water/elsys-ems", 5, "017FFF 02FF 07FFFF"),
+        ("thermometer/elsys-ers", 5, "018000 02FF 06FFFF 07FFFF"),
+        ("thermometer/netvox-r718a", 6, "010B01 00 7FFF FFFF 000000"),
+        ("water/tektelic-home-sensor", 10, "00FFFFFF 03677FFF 0468FF"),
+        ("water/milesight-em500-udl", 85, "0382FFFF"),
+        ("parking-bay/milesight-em310-udl", 85, "0382FDFF"),
+        ("parking-bay/milesight-em400-tld", 85, "0482FFFF"),
+        ("air-quality/milesight-am103", 85, "077DFFFF"),
+    ],
+)
+def test_what_stands_for_no_value_is_none(model: str, port: int, payload: str) -> None:
+    values, bad = read(model, payload, port)
+    assert bad
+    assert values.keys() - bad.keys() <= {"battery", "low_battery"}
+    assert all(values.get(name) in (None, 0, False) for name in ("battery", "low_battery"))
 
 def test_there_are_enough_models() -> None:
     assert len(MODELS) >= 10

@@ -16,8 +16,10 @@ import pytest
 from gateway.base.clock import SystemClock
 from gateway.model import Lane
 from gateway.receiver import Database, DayReport, Receiver, make_reports
+from gateway.receiver.receiver import FILTERS
 from gateway.wire.broker import BrokerOptions
 from tests.broker import Broker, running, subscribing_allowed
+from tests.gateway.uplink import broker as misbehaving
 from tests.gateway.uplink import kit as uplink_kit
 from tests.postgres import Postgres
 
@@ -334,6 +336,65 @@ async def test_it_may_subscribe_alone_where_a_broker_shares_nothing(
             sender.send("s", record(1))
         await eventually(lambda: receiver.acknowledged == 1)
     assert seqs(database, "s") == [1]
+
+
+@pytest.mark.parametrize("how", ["says so", "refuses", "disconnects", "MQTT 3.1.1"])
+async def test_where_a_broker_shares_nothing_it_receives_alone(
+    how: str, database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With MQTT 3.1.1 `$share` is a topic like any other, on which nobody publishes."""
+    caplog.set_level("INFO")
+    async with misbehaving.broker() as broker:
+        if how == "says so":
+            broker.properties = bytes.fromhex("2A00")
+            broker.cut = lambda name: name.startswith("$share")
+        elif how == "refuses":
+            broker.denied = {f"$share/linli/{name}": 0x9E for name in FILTERS}
+        elif how == "disconnects":
+            broker.end_at = {f"$share/linli/{FILTERS[0]}": 0x9E}
+        else:
+            broker.answer = lambda connect: 0 if connect.version == 4 else 0x84
+        async with receiving(f"mqtt://127.0.0.1:{broker.port}", database.url) as receiver:
+            assert set(FILTERS) <= set(broker.filters)
+            broker.cut_all()
+            await eventually(lambda: not receiver.is_receiving)
+            await eventually(lambda: receiver.is_receiving)
+        assert broker.filters[-len(FILTERS) :] == [*FILTERS]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len([each for each in told if "共享" in each]) == 1
+
+
+async def test_a_refused_topic_costs_that_topic_alone(
+    database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with misbehaving.broker() as broker:
+        refused = f"$share/linli/{FILTERS[-1]}"
+        broker.denied = {refused: 0x87}
+        async with receiving(f"mqtt://127.0.0.1:{broker.port}", database.url) as receiver:
+            broker.send("linli/v1/s/d/alarm", envelope([record(1)], lane="alarm"))
+            await eventually(lambda: receiver.acknowledged == 1)
+    assert seqs(database, "s", lane="alarm") == [1]
+    assert len([each for each in caplog.records if refused in each.getMessage()]) == 1
+
+
+async def test_without_wildcards_nothing_can_be_received(
+    database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with misbehaving.broker() as broker:
+        broker.properties = bytes.fromhex("2800")
+        receiver = Receiver(
+            BrokerOptions(url=f"mqtt://127.0.0.1:{broker.port}", client_id="one"),
+            database.url,
+            "g",
+            SystemClock(),
+        )
+        task = asyncio.create_task(receiver.run())
+        await eventually(lambda: "暂停接收" in caplog.text)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert not broker.filters
+    assert "不支持通配符" in caplog.text
 
 
 async def test_a_broker_that_refuses_the_subscription_is_told_of(

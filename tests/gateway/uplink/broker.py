@@ -55,6 +55,8 @@ class Broker:
         self.connects: list[Connect] = []
         self.cut: Callable[[str], bool] = lambda _: False
         """A topic or filter that closes the connection."""
+        self.end_at: dict[str, int] = {}
+        """Filters at which it ends the connection with a DISCONNECT, each with its code."""
         self.denied: dict[str, int] = {}
         """Topics and filters that are refused, each with its code."""
         self.filters: list[str] = []
@@ -147,6 +149,11 @@ class Broker:
                 name = body[start + 2 : -1].decode()
                 self.filters.append(name)
                 if self.cut(name):
+                    return
+                if name in self.end_at:
+                    writer.write(bytes((0xE0, 2, self.end_at[name], 0)))
+                    await writer.drain()
+                    writer.close()
                     return
                 code = self.denied.get(name, 1) if version == 5 or name not in self.denied else 0x80
                 no_properties = (0,) if version == 5 else ()

@@ -200,9 +200,11 @@ class Visitors(Service):
         if sample.error:
             return CounterReading(counter, why="offline")
         reading = self._evaluate_counts(counter, sample)
-        if reading is None:
-            return None
         invalid = sample.values.get("invalid") is True
+        if reading is None:
+            if not invalid:
+                return None
+            reading = CounterReading(counter)
         if invalid or counter.why == "invalid":
             # The total is known, but not who passed while the counter was not trustworthy.
             known = _replace(reading.counter, door_balance=(0, 0))

@@ -316,6 +316,16 @@ def test_a_counter_that_does_not_trust_itself_is_not_counted() -> None:
     assert told(centre.says(3, 15, 7, invalid=False), "crossing") == [{"in": 3, "out": 1}]
 
 
+def test_a_counter_may_say_that_it_is_blocked_without_counting_anybody() -> None:
+    """Some report counts only when somebody passes, and their state now and then."""
+    centre = Centre()
+    centre.says(0, 5, 5)
+    facts = centre.step(Sample("d", at(1), {"invalid": True}))
+    assert told(facts, "coverage") == [{"covered": False, "why": "invalid"}]
+    assert centre.step(Sample("d", at(2), {"invalid": False})) == []
+    assert [fact.body for fact in centre.says(3, 9, 5)] == [{"covered": True, "why": ""}]
+
+
 def test_a_count_that_is_impossible_is_not_covered() -> None:
     centre = Centre()
     centre.says(0, 5, 5)
