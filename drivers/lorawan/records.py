@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 HISTORY_CHANNELS = range(0x20, 0x24)
-"""Milesight: values that were measured while the network was unreachable; their lengths differ from model to model."""
+"""Milesight: values that were measured while the network was unreachable. Their lengths differ from model
+to model."""
 
 
 def _by_type(lengths: Mapping[int, str]) -> dict[int, int]:

@@ -163,6 +163,10 @@ class Connection:
     dropped: ClassVar[int] = 0
     """Incoming messages of all connections that did not fit into a full inbox."""
 
+    shares_subscriptions = True
+    """Whether the broker divides the messages of a subscription among a group of clients (MQTT 5, 4.8.2);
+    without it, a filter that names a group would receive nothing."""
+
     def __init__(
         self,
         client: _BoundedClient,
@@ -194,9 +198,6 @@ class Connection:
         """What waits until the broker has acknowledged some of what was sent before it."""
         self._receive_maximum = 0xFFFF
         self._has_wildcards = True
-        self.shares_subscriptions = True
-        """Whether the broker divides the messages of a subscription among a group of clients
-        (MQTT 5, 4.8.2); without it, a filter that names a group would receive nothing."""
         self._delivers_queue_until = 0.0
         """Until then messages may come from the session's queue."""
         self._inbox: FairInbox[IncomingMessage] = FairInbox(MAX_INBOX_BLOCKS)

@@ -204,6 +204,7 @@ def test_what_stands_for_no_value_is_none(model: str, port: int, payload: str) -
     assert values.keys() - bad.keys() <= {"battery", "low_battery"}
     assert all(values.get(name) in (None, 0, False) for name in ("battery", "low_battery"))
 
+
 def test_there_are_enough_models() -> None:
     assert len(MODELS) >= 10
 
