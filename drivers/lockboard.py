@@ -310,6 +310,8 @@ class LockBus(Bus):
         """`open` with `lock`, from 1. The reply is not read: the next status shows the open door."""
         dialect, board, lock = self._dialect, device.address.board, args.get("lock")
         self._require_board(board)
+        if lock is None:
+            raise ReadFailed("lock-missing", last=dialect.max_locks)
         if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= dialect.max_locks:
             raise ReadFailed("lock-unknown", lock=lock, last=dialect.max_locks)
         doors = (

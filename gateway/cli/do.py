@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import getpass
 import json
+import math
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
     name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
     args = dict(_parse_argument(text) for text in options.args)
+    _check_arguments(options.action, args)
     if not options.yes:
         if not sys.stdin.isatty():
             raise GatewayError("do-unasked")
@@ -75,6 +78,20 @@ def _print_actions(own: Iterable[str], able: Iterable[str]) -> None:
     print_table([cli_text(head) for head in ("do-action", "do-meaning", "do-args")], rows)
 
 
+def _check_arguments(action: str, args: Iterable[str]) -> None:
+    """Raises `GatewayError` for an argument that the action does not have, or needs and was not given."""
+    form = words(preferred_language()).get(f"argument.{action}", "")
+    optional = {name: bool(bracket) for bracket, name in re.findall(r"(\[?)(\w+)=", form)}
+    if not optional:
+        return
+    for name in args:
+        if name not in optional:
+            raise unknown_name("argument", name, optional)
+    missing = [name for name, may_lack in optional.items() if not may_lack and name not in args]
+    if missing:
+        raise GatewayError("argument-missing", names=", ".join(missing), form=form)
+
+
 def _parse_argument(text: str) -> tuple[str, Any]:
     """Parse `name=value`: JSON values such as `lock=3` and `all=true`, anything else is text. Raises
     `GatewayError`."""
@@ -82,6 +99,8 @@ def _parse_argument(text: str) -> tuple[str, Any]:
     if not name or not equals:
         raise GatewayError("do-argument", argument=text)
     try:
-        return name, json.loads(value)
+        parsed = json.loads(value)
     except json.JSONDecodeError:
         return name, value
+    finite = not isinstance(parsed, float) or math.isfinite(parsed)
+    return name, parsed if finite else value

@@ -242,6 +242,10 @@ def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
         (["locker-1", "open", "3", "--yes"], "'3' is not an argument: write name=value"),
         (["locker-1", "open", "lock=3"], "confirmation is needed"),
         (["locker-1", "open", "lock=[3]", "--yes"], "the command is not valid"),
+        (["locker-1", "open", "--yes"], "missing: lock; the arguments are lock=3"),
+        (["locker-1", "open", "locks=3", "--yes"], "there is no argument 'locks'; did you mean lock?"),
+        (["smoke-hall", "disable", "point=smoke", "--yes"], "missing: why; the arguments are"),
+        (["gateway", "drill", "place=hall", "--yes"], "there is no argument 'place'; available: hazard"),
     ],
 )
 def test_do_what_makes_no_sense_is_not_done(running: Centre, arguments: list[str], said: str) -> None:
