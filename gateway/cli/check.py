@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from gateway.config import (
     Mistakes,
     Site,
     inspect_profile,
-    inspect_site,
     load_profile,
     load_site,
     untitled_points,
@@ -27,13 +25,11 @@ from gateway.config.dialect.file import load_dialect
 from gateway.config.site_file import search_folders
 from gateway.config.toml_text import TomlError, read_text
 from gateway.daemon.calls import check_jobs
+from gateway.daemon.site_check import site_mistakes
 from gateway.dashboard.parts import page_parts
-from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import DEFAULT_SITE
-from gateway.uplink.declarative.inspection import inspect_dialect
-from gateway.web.access import read_key
-from gateway.web.certificates import Pair, check_pair, serving_findings
+from gateway.web.certificates import serving_findings
 from gateway.words import preferred_language, translate
 
 from . import EX_CONFIG, commands, load_command
@@ -82,8 +78,7 @@ def _check_profile(file: Path) -> None:
 
 def _check_site(file: Path) -> None:
     site = load_site(file)
-    in_dialects = (mistake for dialect in site.dialects.values() for mistake in inspect_dialect(dialect))
-    if mistakes := [*inspect_site(file, site, _dashboard_errors(site)), *in_dialects]:
+    if mistakes := site_mistakes(file, site):
         raise Mistakes(mistakes)
     print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
     for bus, port, names in _ports_with_passing_names(site):
@@ -91,22 +86,6 @@ def _check_site(file: Path) -> None:
         print(cli_text("port-passing", **facts), file=sys.stderr)
     for key, facts in serving_findings(site.dashboard, datetime.datetime.now(datetime.UTC)):
         print(translate(preferred_language(), f"doctor.{key}", **facts), file=sys.stderr)
-
-
-def _dashboard_errors(site: Site) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
-    """What the dashboard would find; it makes the key itself if there is none."""
-    file = site.dashboard.access
-    if os.path.lexists(file) and not os.path.isdir(file):
-        try:
-            read_key(file)
-        except ConfigError as error:
-            yield ("dashboard", "access"), error
-    certificate, key = site.dashboard.certificate_file, site.dashboard.private_key_file
-    if certificate and key:
-        try:
-            check_pair(Pair(certificate, key))
-        except ConfigError as error:
-            yield ("dashboard", "certificate_file"), error
 
 
 def _check_capabilities() -> None:

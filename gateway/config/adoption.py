@@ -40,6 +40,8 @@ class Trial(msgspec.Struct, frozen=True):
     watched: list[str]
     silent: list[str]
     """Those of them that were silent before the trial."""
+    rewritten: str | None = None
+    """The source that the gateway has rewritten for it: that, too, returns. None: people edited a file."""
 
 
 class AdoptedConfiguration(msgspec.Struct, frozen=True):

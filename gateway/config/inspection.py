@@ -14,13 +14,23 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import UPLINK_DEVICE, Checks, ConfigError, GatewayError, LinkDown, Point, Value
+from gateway.model import (
+    CONFIGURE,
+    UPLINK_DEVICE,
+    Checks,
+    ConfigError,
+    GatewayError,
+    LinkDown,
+    Point,
+    Value,
+)
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
 
 from .capability import capabilities
+from .dialect.rules import NATIVE
 from .fields import Table, as_read, struct_from_table
 from .options import BusSpec
 from .profile import PROFILE_SCHEMA, Profile, load_profile, run_example
@@ -92,9 +102,13 @@ def inspect_site(
 def _check_commands(site: Site, reader: TomlReader) -> None:
     """Those that platforms may give and cannot."""
     for name, options in site.uplinks.items():
-        for action in options.unsignable_commands:
+        file = site.dialects.get(options.dialect)
+        for action in options.unsignable_commands(
+            file.has_signatures if file else options.dialect == NATIVE
+        ):
             table = ("uplink",) if name == UPLINK_DEVICE else ("uplink", name)
-            reader.add_mistake((*table, "commands"), "action-unsigned", action=action)
+            key = "configure-unsigned" if action == CONFIGURE else "action-unsigned"
+            reader.add_mistake((*table, "commands"), key, action=action)
 
 
 def _check_certificates(site: Site, reader: TomlReader) -> None:

@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.model import MILD_ACTIONS, Checks, Driver, is_host, is_server_url
+from gateway.model import CONFIGURE, MILD_ACTIONS, Checks, Driver, is_host, is_server_url
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
@@ -196,12 +196,12 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     addresses of it that are used in turn while the first does not answer or acknowledge; the dialect
     that it speaks (`native`, `sparkplug`, `home-assistant`, or a file of `config/dialects/`) with the
     identities that this needs. The commands it may give, none unless listed: signed with one of the
-    `command_keys` (Ed25519 public keys in Base64, by id), except where the site trusts its broker for
-    the action. How a backlog is sent: at most `rate` points per second (0: as fast as it is
-    acknowledged); telemetry older than `thin_after` seconds (0: never) is thinned to one record per
-    device and `thin_to` seconds, for metered links. What it receives: the `lanes`, and the devices that
-    match one of `devices` (`*` and `?` stand for any characters) or are of one of the `kinds`;
-    everything unless stated.
+    `command_keys` (Ed25519 public keys in Base64, by id), except where the site trusts its broker for the
+    action; a configuration with one of the `configuration_keys` among them, and never without. How a
+    backlog is sent: at most `rate` points per second (0: as fast as it is acknowledged); telemetry older
+    than `thin_after` seconds (0: never) is thinned to one record per device and `thin_to` seconds, for
+    metered links. What it receives: the `lanes`, and the devices that match one of `devices` (`*` and `?`
+    stand for any characters) or are of one of the `kinds`; everything unless stated.
     """
 
     title: str | dict[str, str] = ""
@@ -213,6 +213,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     home_assistant: HomeAssistantOptions = HomeAssistantOptions()
     commands: tuple[str, ...] = ()
     command_keys: dict[str, str] = msgspec.field(default_factory=dict)
+    configuration_keys: tuple[str, ...] = ()
     trust: dict[str, Literal["broker"]] = msgspec.field(default_factory=dict)
     rate: float = 0
     thin_after: float = 0
@@ -224,6 +225,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {
         "url": (_is_platform_url, "platform-url"),
         "command_keys": (lambda keys: all(map(_is_public_key, keys.values())), "command-key"),
+        "trust": (lambda trust: CONFIGURE not in trust, "configure-trusted"),
         "fallback_urls": (lambda urls: all(map(_is_platform_url, urls)), "platform-url"),
         "rate": (lambda rate: rate >= 0, "not-negative"),
         "thin_after": (lambda seconds: seconds >= 0, "not-negative"),
@@ -232,6 +234,10 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     STRUCT_CHECKS: ClassVar[Checks] = {
         "token_file": (lambda its: not its.token_file or its.is_http, "token-mqtt"),
         "commands": (lambda its: not its.commands or not its.is_http, "commands-http"),
+        "configuration_keys": (
+            lambda its: its.command_keys.keys() >= set(its.configuration_keys),
+            "configuration-key",
+        ),
         "dialect": (
             lambda its: not its.is_http or its.dialect == NATIVE or its.dialect not in BUILT_IN,
             "dialect-http",
@@ -254,11 +260,15 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
         """Whether the platform's command for this action needs a signature."""
         return action not in MILD_ACTIONS and self.trust.get(action) != "broker"
 
-    @property
-    def unsignable_commands(self) -> list[str]:
-        """Those that it may give and cannot: they must be signed, and by whom is not known."""
-        has_keys = self.command_keys and self.dialect == NATIVE
-        return [] if has_keys else [action for action in self.commands if self.must_be_signed(action)]
+    def unsignable_commands(self, has_signatures: bool) -> list[str]:
+        """Those that it may give and cannot: they must be signed, and by whom is not known.
+        `has_signatures`: whether its dialect has any."""
+        keys = {True: self.configuration_keys, False: self.command_keys}
+        return [
+            action
+            for action in self.commands
+            if self.must_be_signed(action) and not (has_signatures and keys[action == CONFIGURE])
+        ]
 
     @property
     def is_http(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Action, Checks, ConfigError, Driver, Point, ReadFailed
+from gateway.model import GATEWAY_ACTIONS, Action, Checks, ConfigError, Driver, Point, ReadFailed
 from gateway.wire.codec import convert_values
 from gateway.words import words
 
@@ -161,7 +161,7 @@ class _ProfileReader(TomlReader):
                 self.add_mistake(path, "actions-none", driver=driver_name(driver))
                 continue
             # An action of a service or of the driver would take precedence over the profile's.
-            if name in (*service_actions(), *driver.actions):
+            if name in (*service_actions(), *GATEWAY_ACTIONS, *driver.actions):
                 self.add_mistake(path, "name-reserved", name=name)
             action = self.build_struct(driver.action, table, path)
             if action is None:

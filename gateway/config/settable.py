@@ -15,6 +15,8 @@ from gateway.model import Role
 
 from .fields import Table
 
+MAX_NUMBER = 1e15
+"""Beyond it, whole numbers are not exact."""
 Path = tuple[str, ...]
 """Names of tables, and a key. A number, as text, is a place in a list, from 0."""
 
@@ -54,6 +56,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     about: str = ""
     """The point, or the key of an address, that it is about; it is named before the label."""
 
+    def admits(self, number: float) -> bool:
+        """Whether a `NUMBER` is within its bounds."""
+        least = float("-inf") if self.least is None else self.least
+        most = float("inf") if self.most is None else self.most
+        return least <= number <= most and abs(number) < MAX_NUMBER
+
 
 class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that are saved together: those of one thing, such as a room or a contact."""
@@ -76,6 +84,10 @@ class SettingGroup(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """Identifies the group within its section."""
         return ".".join(self.path) or self.source
+
+    def fits(self, data: Table) -> bool:
+        """Whether it is in its file, or may be added: a thing with a name is the installer's to add."""
+        return len(self.path) < 2 or value_at(data, self.path) is not None
 
 
 class SettingSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Calibration, Checks, ConfigError, Device
+from gateway.model import GATEWAY_ACTIONS, Calibration, Checks, ConfigError, Device
 from gateway.model.hours import WeeklyHours
 from gateway.wire.broker import BrokerOptions, with_default_client_id
 
@@ -404,7 +404,7 @@ class _SiteReader(TomlReader):
     ) -> None:
         """Report allowed commands that no service or device here can execute, and devices and kinds that
         there are not."""
-        known = available_actions(buses, devices)
+        known = available_actions(buses, devices) | GATEWAY_ACTIONS
         names = [*devices, *reserved_names()]
         kinds = sorted({device.kind for device in devices.values()})
         for path, options in uplinks.items():

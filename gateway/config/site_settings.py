@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 import msgspec
@@ -52,6 +53,19 @@ def setting_sections(site: Site) -> tuple[SettingSection, ...]:
         replacement_section(site),
         *(section for each in capabilities() for section in each.section.settings(site)),
     )
+
+
+def manager_numbers(site: Site) -> Mapping[str, tuple[SettingGroup, Setting]]:
+    """The numbers that a manager may set, by their place in the file: `rule.cold.when.0.above`."""
+    data = {source: tomllib.loads(text) for source, text in site.sources.items()}
+    return {
+        ".".join((*group.path, *setting.key)): (group, setting)
+        for section in setting_sections(site)
+        for group in section.groups
+        if Role.MANAGER.includes(group.role) and group.fits(data[group.source])
+        for setting in group.settings
+        if setting.kind is SettingKind.NUMBER
+    }
 
 
 def calibration_section(site: Site) -> SettingSection:

@@ -30,7 +30,6 @@ from gateway.model import (
     sentence,
 )
 from gateway.services.commands import CommandStatus
-from gateway.services.presence import Presence
 
 from .gateway import Gateway, jobs_by_capability
 
@@ -103,28 +102,7 @@ class ControlCalls(Mapping[str, Handler]):
         return self._gateway.health()
 
     async def _doctor(self, _: dict[str, Any]) -> dict[str, Any]:
-        reports = {name: line.report() for name, line in self._gateway.lines.items()}
-        links, now = self._gateway.engine.rows(Presence.name), self._gateway.clock.now()
-        for device in (device for report in reports.values() for device in report["devices"]):
-            # Of a device that has not been heard since the start, the last run knows when it was.
-            last = links[device["device"]].last if device["device"] in links else None
-            if device["silent_s"] is None and last:
-                device["silent_s"] = now.seconds_since(last)
-        lag = self._gateway.loop_lag
-        findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
-        findings += self._gateway.findings()
-        for uplink in self._gateway.uplinks.values():
-            findings += [
-                {"key": f"uplink-{key}", "facts": {**facts, "uplink": uplink.name}}
-                for key, facts in (*uplink.notices(), *uplink.command_notices())
-            ]
-        overload = self._gateway.overload
-        if overload.is_reported:
-            findings.append({"key": "overloaded", "facts": overload.facts()})
-            for report in reports.values():
-                # A line that waits for the computer looks full.
-                report["findings"] = [each for each in report["findings"] if each["key"] != "line-full"]
-        return {"buses": reports, "gateway": findings}
+        return self._gateway.doctor_report()
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:
         """One reading; of a device that reports by itself the last message, with its `age`. If it has sent
@@ -182,7 +160,8 @@ class ControlCalls(Mapping[str, Handler]):
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            command = msgspec.convert({**request, "at": self._gateway.clock.now()}, Command)
+            own = {"at": self._gateway.clock.now(), "key": "", "attachment": ""}
+            command = msgspec.convert({**request, **own}, Command)
         except msgspec.ValidationError as error:
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):

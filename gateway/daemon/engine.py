@@ -37,8 +37,9 @@ from gateway.words import error_summary, words
 
 from .latest_expiry import LatestExpiry, latest_expiry_file
 
-Execute = Callable[[Command], Awaitable[None]]
-"""Executes a command on its device; raises `GatewayError` when it could not."""
+Execute = Callable[[Command], Awaitable[dict[str, Any] | None]]
+"""Executes a command on its device, and returns what came of it, if that is of interest; raises
+`GatewayError` when it could not."""
 
 SUMMARY_INTERVAL_S = 60.0
 """After this time an unchanged summary is published again: its age shows that the gateway runs."""
@@ -201,10 +202,15 @@ class Engine:
             if order.status is CommandStatus.ACCEPTED:
                 order = self._set_outcome(command, CommandStatus.FAILED, failure)
         if order.status is CommandStatus.ACCEPTED:
-            failed = await self._execute_command(command)
+            failed, result = None, None
+            try:
+                result = await self._execute_command(command)
+            except GatewayError as error:
+                failed = error
             status = CommandStatus.FAILED if failed else CommandStatus.DONE
             order = self._set_outcome(command, status, failed)
             await self._commit()
+            order = msgspec.structs.replace(order, result=result or {})
         log_event(
             logging.INFO, "command",
             device=order.device, by=order.by or sentence(f"origin.{order.origin}"),
@@ -243,20 +249,17 @@ class Engine:
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _execute_command(self, command: Command) -> GatewayError | None:
-        """Execute a command by the services that know the action, else by the device. Returns why it
-        failed."""
+    async def _execute_command(self, command: Command) -> dict[str, Any] | None:
+        """Execute a command by the services that know the action, else by the device. Raises
+        `GatewayError`."""
         own = [service for service in self._services if command.action in service.actions]
-        try:
-            if own:
-                changed = self._process_message(command, own).changed
-                return None if changed else GatewayError("nothing-to-do")
-            # After the commit: a number that the journal does not have means that it has lost the command.
-            await self._latest_expiry.store(command.expires)
-            await self._execute(command)
-        except GatewayError as error:
-            return error
-        return None
+        if own:
+            if not self._process_message(command, own).changed:
+                raise GatewayError("nothing-to-do")
+            return None
+        # After the commit: a number that the journal does not have means that it has lost the command.
+        await self._latest_expiry.store(command.expires)
+        return await self._execute(command)
 
     def _process_message(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""
@@ -317,6 +320,6 @@ def _order_reason(order: CommandRow) -> str:
     return error_summary(language(), order.detail, order.facts) if order.detail else ""
 
 
-async def _no_device(command: Command) -> None:
+async def _no_device(command: Command) -> dict[str, Any] | None:
     await asyncio.sleep(0)
     raise GatewayError("device-unknown", device=command.device, known="–")

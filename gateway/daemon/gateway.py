@@ -24,6 +24,7 @@ from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import DEFAULT_READER, Journal, JournalFailed, StreamFilter
 from gateway.model import (
+    GATEWAY_ACTIONS,
     GATEWAY_DEVICE,
     UNKNOWN_FIRE_POINT,
     Clock,
@@ -59,6 +60,7 @@ from .garbage import leave_out_settled_objects
 from .latest_expiry import LatestExpiry, latest_expiry_file
 from .loop_lag import LoopLag
 from .overload import LoadCounters, Overload
+from .platform_commands import PlatformCommands
 from .reload import Reloader
 
 SELF_REPORT_INTERVAL_S = 60.0
@@ -118,12 +120,13 @@ class Gateway:
     ) -> None:
         """`idle_s`: seconds since the start in which the event loop had nothing to do. `disk_failure`: why
         the journal is in memory; `damage`: why the one before had to be replaced."""
+        self.file = file
         self.site = start.site
         self.journal = journal
         self.clock = clock
         self.engine = Engine(
             services_of(start.site), journal, clock,
-            execute=self.execute, on_alarm=self._alarm_changed,
+            execute=self._execute_submitted, on_alarm=self._alarm_changed,
             # Also in the runtime folder: it is another disk.
             latest_expiry=LatestExpiry(
                 latest_expiry_file(start.site.journal.path),
@@ -131,6 +134,7 @@ class Gateway:
             ),
         )  # fmt: skip
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
+        self._platform_commands = PlatformCommands(self)
         self.idle_s = idle_s
         self.loop_lag = LoopLag(clock)
         self.overload = Overload(clock, self._measure_load)
@@ -305,6 +309,12 @@ class Gateway:
     async def execute(self, command: Command) -> None:
         await self.line_of(command.device).execute(command)
 
+    async def _execute_submitted(self, command: Command) -> dict[str, Any] | None:
+        if command.action in GATEWAY_ACTIONS:
+            return await self._platform_commands.execute(command)
+        await self.execute(command)
+        return None
+
     async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
         await self.engine.report_outcomes(service, outcomes)
 
@@ -364,6 +374,29 @@ class Gateway:
             ),
             *({"key": "job-failing", "facts": {"job": job}} for job in self._components.failing()),
         ]
+
+    def doctor_report(self) -> dict[str, Any]:
+        """What `linli doctor` says of lines and their devices, of platforms, and of the gateway itself."""
+        reports = {name: line.report() for name, line in self.lines.items()}
+        links, now = self.engine.rows(Presence.name), self.clock.now()
+        for device in (device for report in reports.values() for device in report["devices"]):
+            # Of a device that has not been heard since the start, the last run knows when it was.
+            last = links[device["device"]].last if device["device"] in links else None
+            if device["silent_s"] is None and last:
+                device["silent_s"] = now.seconds_since(last)
+        findings = [{"key": "loop-late", "facts": self.loop_lag.facts()}] if self.loop_lag.is_bad else []
+        findings += self.findings()
+        for uplink in self.uplinks.values():
+            findings += [
+                {"key": f"uplink-{key}", "facts": {**facts, "uplink": uplink.name}}
+                for key, facts in (*uplink.notices(), *uplink.command_notices())
+            ]
+        if self.overload.is_reported:
+            findings.append({"key": "overloaded", "facts": self.overload.facts()})
+            for report in reports.values():
+                # A line that waits for the computer looks full.
+                report["findings"] = [each for each in report["findings"] if each["key"] != "line-full"]
+        return {"buses": reports, "gateway": findings}
 
     def capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""

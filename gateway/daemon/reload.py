@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ MAX_REPORTED_MISTAKES = 5
 VERDICT_WAIT_S = 10.0
 """How long a call for the verdict waits for the end of the trial."""
 
+Check = Callable[[Site], Sequence[Mistake]]
+"""What is wrong with a site, besides what keeps it from being loaded."""
 ApplyRevision = Callable[[Site, Revision], Awaitable[None]]
 """Stops, replaces and starts what the revision changes; everything else continues undisturbed."""
 
@@ -137,29 +139,39 @@ class Reloader:
         return await self._alone(by, functools.partial(self._load_and_adopt, by, returning))
 
     async def replace_text(
-        self, digest: str, source: str, change: Callable[[str], str], person: str
+        self,
+        digest: str,
+        source: str,
+        change: Callable[[str], str],
+        person: str,
+        by: str = "dashboard",
+        check: Check = lambda site: (),
     ) -> dict[str, Any]:
         """Change one of the `Site.sources`, and adopt the result. `digest` is that of the configuration
-        which the person saw.
+        which the person saw. After a rollback the file is as it was before.
 
         Raises `Mistakes` or another `GatewayError`; then neither has changed. Nothing is changed either
         when somebody has edited a file since it was adopted: they may not be ready.
         """
-        rewrite_and_adopt = functools.partial(self._rewrite_and_adopt, digest, source, change, person)
-        return await self._alone("dashboard", rewrite_and_adopt)
+        rewrite_and_adopt = functools.partial(
+            self._rewrite_and_adopt, digest, source, change, person, by, check
+        )
+        return await self._alone(by, rewrite_and_adopt)
 
     async def _rewrite_and_adopt(
-        self, digest: str, source: str, change: Callable[[str], str], person: str
+        self, digest: str, source: str, change: Callable[[str], str], person: str, by: str, check: Check
     ) -> dict[str, Any]:
         old = self.site
         if digest != old.digest or source not in old.sources:
             raise GatewayError("settings-outdated")
         if not await asyncio.to_thread(self._is_unedited):
             raise GatewayError("settings-edited", file=self._file)
-        text = change(old.sources[source])
+        text = await asyncio.to_thread(change, old.sources[source])
         # Also checks what needs a restart.
         sources = {**old.sources, source: text}
-        await asyncio.to_thread(load_site, self._file, saved_sources=sources, running=old)
+        new = await asyncio.to_thread(load_site, self._file, saved_sources=sources, running=old)
+        if mistakes := await asyncio.to_thread(check, new):
+            raise Mistakes(list(mistakes))
         file = self._file.parent / f"{source}.toml" if source else self._file
         existed = file.exists()
         try:
@@ -167,7 +179,7 @@ class Reloader:
         except OSError as error:
             raise GatewayError("settings-unwritable", file=file, reason=error) from error
         try:
-            return await self._load_and_adopt("dashboard", returning=True, person=person)
+            return await self._load_and_adopt(by, returning=True, person=person, rewritten=source)
         except GatewayError:
             if existed:
                 await asyncio.to_thread(rewrite, file, old.sources[source])
@@ -230,14 +242,16 @@ class Reloader:
             else {},
         }
 
-    async def _load_and_adopt(self, by: str, returning: bool, person: str = "") -> dict[str, Any]:
+    async def _load_and_adopt(
+        self, by: str, returning: bool, person: str = "", rewritten: str | None = None
+    ) -> dict[str, Any]:
         old = self.site
         new = await asyncio.to_thread(load_site, self._file, running=old)
         if new.digest == old.digest:
             self.refused = ()
             return {"revision": self.revision.number, "adopted": False, "changes": {}, "trial": 0}
         changes = adoption.changes_between(old, new)
-        trial = self._trial(old, new, changes) if returning else None
+        trial = self._trial(old, new, changes, rewritten) if returning else None
         revision = self._next_revision(self.revision, new, by, changes, person)
         adopted = self._make_adopted(revision, new, trial=trial)
         try:
@@ -287,7 +301,9 @@ class Reloader:
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
-    def _trial(self, old: Site, new: Site, changes: ConfigurationChanges) -> Trial | None:
+    def _trial(
+        self, old: Site, new: Site, changes: ConfigurationChanges, rewritten: str | None
+    ) -> Trial | None:
         """The devices to watch: those of both sites on buses that are reopened; None if all were silent."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
@@ -295,7 +311,7 @@ class Reloader:
         watched += map(uplink_device, changes.get("uplink", {}).get("changed", []))
         links = self._engine.rows(Presence.name)
         silent = [name for name in watched if device_state(links, name) is not DeviceState.ONLINE]
-        return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
+        return Trial(old.sources, watched, silent, rewritten) if len(silent) < len(watched) else None
 
     async def _run_trial(self, adopted: AdoptedConfiguration, trial: Trial) -> None:
         since, seconds = self._clock.now().mono_ns, self._trial_duration_s(trial)
@@ -304,7 +320,8 @@ class Reloader:
         if len(silent) > len(trial.silent):
             old = await asyncio.to_thread(adoption.load_sources, self._file, trial.sources)
             if old:
-                await self._roll_back(old, tuple(name for name in silent if name not in trial.silent))
+                newly_silent = tuple(name for name in silent if name not in trial.silent)
+                await self._roll_back(old, newly_silent, trial.rewritten)
                 return
         self._adopted_configuration = msgspec.structs.replace(adopted, trial=None)
         await self._save(self._adopted_configuration)
@@ -314,20 +331,33 @@ class Reloader:
         else:
             log_event(logging.INFO, "config-proved", revision=revision)
 
-    async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
-        """Adopt the previous configuration; the site file stays as it is, to be corrected."""
+    async def _roll_back(self, old: Site, silent: tuple[str, ...], rewritten: str | None) -> None:
+        """Adopt the previous configuration. A file that people have edited stays as it is, to be
+        corrected."""
         new, number = self.site, self.revision.number
         revision = self._next_revision(self.revision, old, "rollback", adoption.changes_between(new, old))
         adopted = self._make_adopted(
             msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest
         )
         await self._save(adopted)
-        self.refused = (adoption.rollback_mistake(self._file, adopted.revision),)
+        if rewritten is None or not await asyncio.to_thread(self._return_file, rewritten, old):
+            self.refused = (adoption.rollback_mistake(self._file, adopted.revision),)
         await self._adopt(old, adopted)
         log_event(
             logging.ERROR, "config-returned",
             refused=number, revision=adopted.revision.number, silent=", ".join(silent),
         )  # fmt: skip
+
+    def _return_file(self, source: str, old: Site) -> bool:
+        """Whether the file says again what it said before the gateway rewrote it: not if somebody has
+        edited it since."""
+        if not self._is_unedited():
+            return False
+        try:
+            rewrite(self._file.parent / f"{source}.toml" if source else self._file, old.sources[source])
+        except OSError:
+            return False
+        return True
 
     def _expected_interval_s(self, name: str) -> float:
         """Seconds between two samples; an uplink reports once, immediately."""

@@ -150,9 +150,7 @@ def _number(setting: Setting, name: str, text: str) -> float:
         number = float(text.replace("，", "").replace(",", ""))
     except ValueError as error:
         raise _Refused(name, "number-wrong", **facts) from error
-    least = float("-inf") if setting.least is None else setting.least
-    most = float("inf") if setting.most is None else setting.most
-    if not (least <= number <= most and abs(number) < 1e15):
+    if not setting.admits(number):
         raise _Refused(name, "number-wrong", **facts)
     return int(number) if number.is_integer() else number
 

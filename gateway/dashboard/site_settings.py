@@ -58,8 +58,8 @@ class AdoptedSite(msgspec.Struct, frozen=True):
         return self._data[group.source]
 
     def has(self, group: SettingGroup) -> bool:
-        """Whether it is in its file, or may be added: a thing with a name is the installer's to add."""
-        return len(group.path) < 2 or value_at(self.data(group), group.path) is not None
+        """Whether it is in its file, or may be added."""
+        return group.fits(self.data(group))
 
     def shown_sections(self, role: Role) -> list[SettingSection]:
         """Those with anything to change for a role."""

@@ -13,7 +13,20 @@ from gateway.model.checks import (
     is_host,
     is_server_url,
 )
-from gateway.model.command import MILD_ACTIONS, Argument, Command, Id, Integer, Name, Outcome
+from gateway.model.command import (
+    CONFIGURE,
+    DIAGNOSE,
+    GATEWAY_ACTIONS,
+    MILD_ACTIONS,
+    READ_NOW,
+    SET_THRESHOLD,
+    Argument,
+    Command,
+    Id,
+    Integer,
+    Name,
+    Outcome,
+)
 from gateway.model.device import (
     FAILURES_UNTIL_OFFLINE,
     Action,
@@ -53,13 +66,18 @@ from gateway.model.service import (
 from gateway.model.time import Clock, ClockQuality, Stamp
 
 __all__ = [
+    "CONFIGURE",
+    "DIAGNOSE",
     "FAILURES_UNTIL_OFFLINE",
+    "GATEWAY_ACTIONS",
     "GATEWAY_DEVICE",
     "LATCHING_HAZARDS",
     "LINE_CHECKS",
     "MAX_DELAY_S",
     "MILD_ACTIONS",
     "MORE_PLACES",
+    "READ_NOW",
+    "SET_THRESHOLD",
     "UNKNOWN_FIRE_POINT",
     "UPLINK_DEVICE",
     "Action",

@@ -16,7 +16,10 @@ Argument = bool | Integer | float | Annotated[str, msgspec.Meta(max_length=256)]
 """An argument of a command from outside; its size is bounded."""
 
 
-MILD_ACTIONS = frozenset({"acknowledge", "mute"})
+READ_NOW, DIAGNOSE, SET_THRESHOLD, CONFIGURE = "read-now", "diagnose", "set-threshold", "configure"
+GATEWAY_ACTIONS = frozenset({READ_NOW, DIAGNOSE, SET_THRESHOLD, CONFIGURE})
+"""What the gateway itself does for a platform."""
+MILD_ACTIONS = frozenset({"acknowledge", "mute", READ_NOW, DIAGNOSE})
 """The platform's commands that need no signature: they open, switch and change nothing."""
 
 
@@ -33,6 +36,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """`upstream`, `dashboard` or `console`; each has its own allowed actions."""
     by: str = ""
     """The person, for the audit."""
+    key: str = ""
+    """The id of the key with which the platform has signed it; empty without a valid signature."""
+    attachment: str = ""
+    """A text that is too long for an argument. `args["sha256"]` is its digest, in hexadecimal: the text
+    itself is not recorded."""
     objection: str = ""
     """Why whoever sent it may not, as a key of the table `error` in `words/`."""
 

@@ -31,13 +31,13 @@ class Revision(msgspec.Struct, frozen=True):
     digest: str
     at: Stamp
     by: str
-    """`console`, `dashboard`, `signal`, `start` or `rollback`."""
+    """`console`, `dashboard`, `upstream`, `signal`, `start` or `rollback`."""
     changes: dict[str, dict[str, list[str]]] = {}
     """`bus`, `device` and `uplink` to `added`, `removed` and `changed` to names; empty for the first."""
     silent: tuple[str, ...] = ()
     """The devices that stayed silent and so caused a `rollback`."""
     person: str = ""
-    """Who changed it on the dashboard."""
+    """Who changed it on the dashboard, or the platform that changed it and the id of its key."""
 
 
 class Replacement(msgspec.Struct, frozen=True):

@@ -68,6 +68,8 @@ class CommandRow(msgspec.Struct, frozen=True):
     """Of what was asked: the same id with other content is another command."""
     facts: dict[str, Any] = {}
     """What is in the sentence `error.{detail}`."""
+    result: dict[str, Any] = {}
+    """What came of it, for whoever asked first; it is not kept."""
 
     @property
     def is_in_hand(self) -> bool:
@@ -127,7 +129,12 @@ class Commands(Service):
         order = self.evaluate(rows, command)
         if order is rows.get(command.id):
             return {}, []
-        fact = _fact("command", command.id, order, command.at, args=command.args, device=command.device)
+        more = {
+            "args": command.args,
+            "device": command.device,
+            **({"key": command.key} if command.key else {}),
+        }
+        fact = _fact("command", command.id, order, command.at, **more)
         if order.status is CommandStatus.DENIED:
             return {}, [fact]
         return {**_forget_earliest(rows, command.at), command.id: order}, [fact]
@@ -221,9 +228,9 @@ def _end_interrupted(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
     return changes, facts
 
 
-def _fact(kind: str, key: str, row: CommandRow, at: Stamp, **more: Any) -> Fact:
+def _fact(kind: str, command: str, row: CommandRow, at: Stamp, **more: Any) -> Fact:
     body = {
-        "id": key,
+        "id": command,
         "action": row.action,
         "origin": row.origin,
         "by": row.by,

@@ -83,6 +83,11 @@ class Dialect(ABC):
         return ()
 
     @property
+    def has_signatures(self) -> bool:
+        """Whether the platform can sign commands."""
+        return False
+
+    @property
     def waits_for_presence(self) -> bool:
         """Whether nothing is to be said on a connection until `PlatformPresence` is online."""
         return False

@@ -8,7 +8,7 @@ from gateway.config import Site, UplinkOptions
 from gateway.config.capability import reserved_names, service_actions
 from gateway.config.dialect.rules import HOME_ASSISTANT, NATIVE, SPARKPLUG
 from gateway.config.reading import localized
-from gateway.model import Clock, Lane, Stamp, uplink_device
+from gateway.model import GATEWAY_ACTIONS, Clock, Lane, Stamp, uplink_device
 
 from .declarative import build_declarative
 from .dialect import Dialect
@@ -63,7 +63,7 @@ def build_dialect(
             devices,
             native,
             client_id=options.client_id or f"linli-{site.centre.id}-sparkplug",
-            actions={action: action in of_services for action in options.commands},
+            actions={action: action in of_services | GATEWAY_ACTIONS for action in options.commands},
             others=others,
             selects=selects,
             correct_stamp=correct_stamp,
@@ -79,4 +79,5 @@ def build_dialect(
         epoch=epoch,
         correct_stamp=correct_stamp,
         now=lambda: clock.now().wall_ms,
+        command_keys=options.command_keys,
     )

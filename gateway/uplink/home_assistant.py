@@ -27,7 +27,6 @@ from gateway import __version__
 from gateway.config.options import HomeAssistantOptions
 from gateway.model import (
     GATEWAY_DEVICE,
-    MILD_ACTIONS,
     Command,
     Device,
     GatewayError,
@@ -47,7 +46,7 @@ COMMAND_LIFETIME_MS = 60_000
 MAX_COMMAND_BYTES = 256
 RESTART_SPREAD_S = 10.0
 """All is said again so soon after Home Assistant has started, at a random moment."""
-ALARM_ACTIONS = MILD_ACTIONS | {"reset"}
+ALARM_ACTIONS = frozenset({"acknowledge", "mute", "reset"})
 """What services do for any device with alarms, without arguments."""
 NORMAL = "normal"
 """The state of an alarm that is over."""

@@ -382,6 +382,12 @@ class LaneSender:
             failpoint("cursor")
 
 
+def fits(message: Message, max_bytes: int) -> bool:
+    """Whether the broker takes a message of this size; 0: it states no limit."""
+    size = len(message.topic.encode()) + len(message.payload) + PUBLISH_OVERHEAD_BYTES
+    return size <= (max_bytes or DEFAULT_MAX_PACKET_BYTES)
+
+
 def split_to_fit(
     build_message: Callable[[Sequence[T]], Message | None], items: Sequence[T], max_bytes: int
 ) -> Iterator[tuple[Sequence[T], Message | None]]:
@@ -389,9 +395,7 @@ def split_to_fit(
     message = build_message(items)
     if message is None:
         return
-    if len(message.topic.encode()) + len(message.payload) + PUBLISH_OVERHEAD_BYTES <= (
-        max_bytes or DEFAULT_MAX_PACKET_BYTES
-    ):
+    if fits(message, max_bytes):
         yield items, message
     elif len(items) == 1:
         yield items, None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway import __version__
+from gateway.base.log import error_text
 from gateway.journal import LedgerRow
 from gateway.model import (
     Argument,
@@ -35,6 +36,8 @@ CorrectStamp = Callable[[Stamp], Stamp]
 
 MAX_COMMAND_BYTES = 8192
 """A command is stored, audited and reported upstream."""
+MAX_ATTACHMENT_BYTES = 262_144
+"""Of a site file: ten times that of a thousand devices is never needed."""
 
 LaneName = Literal["alarm", "event", "telemetry"]
 
@@ -121,7 +124,16 @@ class CommandMessage(msgspec.Struct, frozen=True):
     All but a few actions must be signed, unless the site trusts the broker for them: `signature` is the
     Base64 of the Ed25519 signature, by the key with the id `key`, of the canonical JSON (RFC 8785) of the
     object with `id`, `device`, `action`, `expires`, `args`, `by` and `audience`, which is the id of the
-    site."""
+    site.
+
+    Besides the actions of devices, and `acknowledge`, `reset` and `mute` of alarms, the gateway knows
+    `read-now` (of a device), and for the device `gateway`: `diagnose`; `set-threshold` with the arguments
+    `setting` (its place in the site file, such as `rule.cold.when.0.above`) and `value`; and `configure`,
+    whose `attachment` is a whole site file or, if the argument `form` is `edits`, JSON such as
+    `[{"path": ["rule", "cold", "delay"], "value": 60}]`; its argument `sha256` is the digest of the
+    attachment in hexadecimal, and `digest` that of the configuration which runs, as `diagnose` and the
+    record `config` tell it. Its key must be one of the site's `configuration_keys`. The reply comes when
+    its trial has ended; if it changes this uplink itself, the record `outcome` tells how it ended."""
 
     id: Id
     device: Name
@@ -132,14 +144,20 @@ class CommandMessage(msgspec.Struct, frozen=True):
     audience: str = ""
     key: str = ""
     signature: str = ""
+    attachment: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """How a command ended, or its present state."""
+    """How a command ended, or its present state. `reason` says in the site's language what the key
+    `detail` stands for. `result` is what came of it, in the reply to the first of several repetitions:
+    `at`, `values` and `bad` of a reading; the report of `linli doctor`; or `revision`, `digest`, `changes`
+    and `unproved` of a configuration. It is only `left_out` if it is too large for the broker."""
 
     id: str
     status: Literal["accepted", "done", "failed", "denied", "unknown"]
     detail: str = ""
+    reason: str = ""
+    result: dict[str, Any] = {}
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -200,15 +218,21 @@ class NativeDialect(Dialect):
         at = self._correct_stamp(record.at)
         return record.seq, record.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, record.body
 
+    @property
+    def has_signatures(self) -> bool:
+        return True
+
     def parse(self, topic: str, payload: bytes, at: Stamp) -> Iterable[Request]:
-        if len(payload) > MAX_COMMAND_BYTES:
-            raise GatewayError(
-                "command-form", reason=sentence("cause.message-long", bytes=MAX_COMMAND_BYTES)
-            )
+        # Each byte of a text takes at most six in JSON.
+        check_size(payload, MAX_COMMAND_BYTES + 6 * MAX_ATTACHMENT_BYTES)
         try:
             asked = _decode_command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
+        if asked.attachment:
+            check_size(asked.attachment.encode(), MAX_ATTACHMENT_BYTES)
+            payload = _encode(msgspec.structs.replace(asked, attachment=""))
+        check_size(payload, MAX_COMMAND_BYTES)
         command = Command(
             id=asked.id,
             at=at,
@@ -218,6 +242,7 @@ class NativeDialect(Dialect):
             expires=asked.expires,
             origin="upstream",
             by=asked.by[:64],
+            attachment=asked.attachment,
         )
         if not asked.signature:
             return (Request(command),)
@@ -231,15 +256,25 @@ class NativeDialect(Dialect):
         if asked.audience != self._site:
             return "signature-audience"
         fields = msgspec.structs.asdict(asked)
-        key, signature = fields.pop("key"), fields.pop("signature")
+        key, signature, _ = (fields.pop(name) for name in ("key", "signature", "attachment"))
         return signature_objection(self._command_keys, key, signature, fields)
 
     def reply_message(self, request: Request, row: CommandRow) -> Message:
-        reply = {"id": request.command.id, "status": row.status, "detail": row.detail}
+        reason = error_text(row.detail, **row.facts) if row.detail else ""
+        reply = {
+            "id": request.command.id, "status": row.status, "detail": row.detail,
+            **({"reason": reason} if reason else {}), **({"result": row.result} if row.result else {}),
+        }  # fmt: skip
         return Message(f"{self._root}/reply", _encode(reply))
 
     def status_message(self, online: bool) -> Message:
         return Message(f"{self._root}/status", _encode(Status(online)), retain=True)
+
+
+def check_size(payload: bytes, most: int) -> None:
+    """Raises `GatewayError` if a message has more bytes."""
+    if len(payload) > most:
+        raise GatewayError("command-form", reason=sentence("cause.message-long", bytes=most))
 
 
 def _lane_name(lane: Lane) -> LaneName:

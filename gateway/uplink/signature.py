@@ -16,7 +16,8 @@ def signature_objection(
 ) -> str:
     """Why a signature does not count, as a key of the table `error` in `words/`; empty if it does.
 
-    `keys`: public keys in Base64, by id; `signed`: what the signature must be of.
+    `keys`: public keys in Base64, by id; `signed`: what the signature must be of, with the members `id`,
+    `device`, `action`, `expires`, `args`, `by` and `audience`.
     """
     if key not in keys:
         return "signature-key-unknown"

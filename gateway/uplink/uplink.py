@@ -12,6 +12,7 @@ import bisect
 import contextlib
 import datetime
 import functools
+import hashlib
 import logging
 import math
 import random
@@ -27,6 +28,7 @@ from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import DEFAULT_READER, Journal, JournalDamaged, JournalFailed, RecordPack
 from gateway.model import (
+    CONFIGURE,
     Clock,
     Command,
     GatewayError,
@@ -42,7 +44,7 @@ from gateway.wire import mqtt
 from gateway.wire.trust import seconds_until_end
 
 from .dialect import Confirmation, Dialect, Message, OpeningRequest, PlatformPresence, Request
-from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
+from .lanes import LaneSender, PoisonDetector, Thinning, fits, split_to_fit
 from .link import Link
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
@@ -157,7 +159,7 @@ class Uplink:
         options = self._options
         actions = {
             "unsigned": [action for action in options.commands if options.trust.get(action) == "broker"],
-            "unsignable": options.unsignable_commands,
+            "unsignable": options.unsignable_commands(self._dialect.has_signatures),
         }
         return [(key, {"actions": ", ".join(each)}) for key, each in actions.items() if each]
 
@@ -556,7 +558,11 @@ class Uplink:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=topic, reason=why)
         else:
-            if reply := self._dialect.reply_message(request, order):
+            reply = self._dialect.reply_message(request, order)
+            if reply and self._link and not fits(reply, self._link.max_packet_bytes):
+                order = msgspec.structs.replace(order, result={"left_out": True})
+                reply = self._dialect.reply_message(request, order)
+            if reply:
                 await self._reply(reply)
 
     def _own_command(self, request: Request) -> Command:
@@ -567,8 +573,14 @@ class Uplink:
         objection = command.objection
         if not request.signed_with and self._options.must_be_signed(command.action):
             objection = objection or "unsigned"
+        if command.action == CONFIGURE:
+            if request.signed_with not in self._options.configuration_keys:
+                objection = objection or "signature-key-limited"
+            if command.args.get("sha256") != hashlib.sha256(command.attachment.encode()).hexdigest():
+                objection = objection or "attachment-differs"
+        origin = origin_of(self.uplink)
         return msgspec.structs.replace(
-            command, id=own_id, origin=origin_of(self.uplink), objection=objection
+            command, id=own_id, origin=origin, key=request.signed_with, objection=objection
         )
 
     async def _reply(self, message: Message) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.config.capability import service_actions
 from gateway.config.fields import Table
 from gateway.config.reading import Mistakes, TomlReader
-from gateway.model import Checks
+from gateway.model import GATEWAY_ACTIONS, Checks
 from gateway.words import words
 
 from .rules import (
@@ -470,18 +470,22 @@ class _DialectReader(TomlReader):
                     ]
                 )
                 self.add_mistake((*path, "device", key), "key-unknown", known=known)
-        texts = {
+        texts: dict[str, Any] = {
             name: self._text(getattr(keys, name), topic.names, (*path, name))
-            for name in ("id", "action", "sent", "expires")
+            for name in ("id", "action", "sent", "expires", "attachment", "key", "signature")
         }
-        device = {
-            key: self._text(text, topic.names, (*path, "device", key)) for key, text in keys.device.items()
+        tables: dict[str, Any] = {
+            name: {
+                key: self._text(text, topic.names, (*path, name, key))
+                for key, text in getattr(keys, name).items()
+            }
+            for name in ("device", "added")
         }
         answer = self._read_answer(keys.answer, topic.names, (*path, "answer"))
         outcome = {f"command.{name}": Level.GATEWAY for name in OUTCOME_NAMES}
         names = msgspec.structs.replace(topic.names, levels={**topic.names.levels, **outcome})
         reply = self._read_answer(keys.reply, names, (*path, "reply"))
-        return CommandRule(keys, topic, device=device, answer=answer, reply=reply, **texts)
+        return CommandRule(keys, topic, answer=answer, reply=reply, **tables, **texts)
 
     def _read_answer(
         self, keys: AnswerKeys | None, names: Names, path: tuple[str, ...]
@@ -548,6 +552,7 @@ def known_actions() -> frozenset[str]:
     prefix = "action."
     return frozenset({
         *service_actions(),
+        *GATEWAY_ACTIONS,
         *(key.removeprefix(prefix) for key in words("en") if key.startswith(prefix)),
     })  # fmt: skip
 

@@ -28,7 +28,7 @@ ALARM_FIELDS = (
 )  # fmt: skip
 """What the record of an alarm may say."""
 SAMPLE_FIELDS = ("quality", "values", "bad", "error", "facts", "arrival")
-OUTCOME_NAMES = ("id", "status", "detail", "device", "action")
+OUTCOME_NAMES = ("id", "status", "detail", "device", "action", "reason", "result")
 
 Plain = bool | int | float | str
 
@@ -166,6 +166,10 @@ class CommandKeys(msgspec.Struct, frozen=True, kw_only=True):
     numbers_restart: bool = False
     actions: dict[str, str] = {}
     arguments: dict[str, str] = {}
+    added: dict[str, str] = {}
+    attachment: str = ""
+    key: str = ""
+    signature: str = ""
     answer: AnswerKeys | None = None
     reply: AnswerKeys | None = None
 
@@ -179,6 +183,10 @@ class CommandKeys(msgspec.Struct, frozen=True, kw_only=True):
             "command-lifetime-missing",
         ),
         "answer": (lambda its: bool(its.action or its.answer), "command-empty"),
+        "signature": (
+            lambda its: bool(its.key) == bool(its.signature) and not (its.key and its.numbers_restart),
+            "command-signature",
+        ),
     }
 
 
@@ -261,6 +269,10 @@ class CommandRule(msgspec.Struct, frozen=True):
     device: dict[str, Text]
     sent: Text
     expires: Text
+    added: dict[str, Text]
+    attachment: Text
+    key: Text
+    signature: Text
     answer: AnswerRule | None
     reply: AnswerRule | None
 
@@ -303,6 +315,11 @@ class DialectFile(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds between heartbeats; 0: none."""
         keys = self.heartbeat.keys if self.heartbeat else None
         return keys.every if isinstance(keys, HeartbeatKeys) else 0.0
+
+    @property
+    def has_signatures(self) -> bool:
+        """Whether commands may be signed."""
+        return any(rule.keys.signature for rule in self.commands)
 
     def schemas(self) -> Iterator[tuple[re.Pattern[str], Path]]:
         """The JSON Schemas of the platform, each with the topics whose payloads it describes."""

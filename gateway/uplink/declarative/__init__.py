@@ -14,7 +14,7 @@ from gateway.model import GATEWAY_DEVICE, Device, Stamp
 from gateway.wire.secret import read_secret
 
 from .compile import Compiler
-from .dialect import DeclarativeDialect
+from .dialect import Audience, DeclarativeDialect
 from .facts import DeviceFacts
 
 __all__ = ["DeclarativeDialect", "build_declarative"]
@@ -32,8 +32,10 @@ def build_declarative(
     correct_stamp: Callable[[Stamp], Stamp],
     now: Callable[[], int],
     first_number: int | None = None,
+    command_keys: Mapping[str, str] | None = None,
 ) -> DeclarativeDialect:
-    """The dialect of a file at a site. `now` is Unix time in milliseconds."""
+    """The dialect of a file at a site. `now` is Unix time in milliseconds; `command_keys` are those of the
+    uplink."""
     keys, secret_file = identity_of(file, identity, site)
     secret = _secret_in(secret_file)
     gateway = DeviceFacts(GATEWAY_DEVICE, GATEWAY_DEVICE, keys, file.names, secret=secret)
@@ -50,7 +52,9 @@ def build_declarative(
             secret=_secret_in(secret_file),
         )
     compiler = Compiler(gateway, site, epoch, ZoneInfo(timezone), file.maps, file.signs, correct_stamp)
-    return DeclarativeDialect(file, gateway, facts, compiler, now, first_number)
+    return DeclarativeDialect(
+        file, gateway, facts, compiler, now, first_number, Audience(site, command_keys or {})
+    )
 
 
 def _secret_in(file: Path | None) -> Callable[[], str]:

@@ -6,10 +6,11 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.base.log import error_text
 from gateway.config.dialect.rules import (
     AnswerRule,
     CommandRule,
@@ -31,7 +32,7 @@ from gateway.model import (
 )
 from gateway.services.commands import CommandRow
 from gateway.uplink.dialect import Confirmation, Dialect, Incoming, Message, Request
-from gateway.uplink.native import MAX_COMMAND_BYTES
+from gateway.uplink.native import MAX_ATTACHMENT_BYTES, MAX_COMMAND_BYTES, check_size
 from gateway.wire.broker import BrokerLogin
 
 from .compile import CompiledRule, Compiler, Turn
@@ -50,6 +51,14 @@ _decode = msgspec.json.Decoder().decode
 _NO_ITEM: Any = None
 
 
+class Audience(NamedTuple):
+    """For whom signed commands are, and who may sign them."""
+
+    site: str = ""
+    keys: Mapping[str, str] = {}
+    """Public keys in Base64, by id."""
+
+
 class DeclarativeDialect(Dialect):
     """The messages of a dialect file. `now` is Unix time in milliseconds, for what is signed."""
 
@@ -61,6 +70,7 @@ class DeclarativeDialect(Dialect):
         compiler: Compiler,
         now: Callable[[], int],
         first_number: int | None = None,
+        audience: Audience = Audience(),  # noqa: B008  it never changes
     ) -> None:
         """`first_number`: of the messages; a random one if None, so that late replies to messages of an
         earlier start belong to none."""
@@ -71,6 +81,7 @@ class DeclarativeDialect(Dialect):
         self._devices = devices
         self._facts = {**devices, GATEWAY_DEVICE: gateway}
         self._compiler = compiler
+        self._audience = audience
         self._now = now
         self._number = secrets.randbelow(MAX_NUMBER // 2) if first_number is None else first_number - 1
         compiled = {
@@ -111,6 +122,10 @@ class DeclarativeDialect(Dialect):
     @property
     def opening_grants_topics(self) -> bool:
         return bool(self._opening)
+
+    @property
+    def has_signatures(self) -> bool:
+        return self._file.has_signatures
 
     def login(self) -> BrokerLogin | None:
         login = self._file.login
@@ -263,7 +278,8 @@ class DeclarativeDialect(Dialect):
             return None
         scope.outcome = {
             "id": request.command.id, "status": row.status.value, "detail": row.detail,
-            "device": row.device, "action": row.action,
+            "device": row.device, "action": row.action, "result": row.result,
+            "reason": error_text(row.detail, **row.facts) if row.detail else "",
         }  # fmt: skip
         scope.now = self._now()
         return self._answer(rule.reply, scope, device)
@@ -376,10 +392,8 @@ class DeclarativeDialect(Dialect):
     def _request(
         self, rule: CommandRule, found: re.Match[str], payload: bytes, at: Stamp
     ) -> Iterator[Request | Message]:
-        if len(payload) > MAX_COMMAND_BYTES:
-            raise GatewayError(
-                "command-form", reason=sentence("cause.message-long", bytes=MAX_COMMAND_BYTES)
-            )
+        attached = 6 * MAX_ATTACHMENT_BYTES if rule.attachment else 0
+        check_size(payload, MAX_COMMAND_BYTES + attached)
         scope = self._scope(found, payload, at)
         device = self._device_meant(rule, found, scope)
         if rule.answer:
@@ -397,6 +411,11 @@ class DeclarativeDialect(Dialect):
         expires = sent + lifetime_ms if lifetime_ms and sent is not None else None
         if rule.expires:
             expires = self._compiler.time(self._compiler.value(rule.expires)(*values)) or expires
+        added = {name: self._compiler.value(text)(*values) for name, text in rule.added.items()}
+        attachment = self._compiler.text(rule.attachment)(*values)
+        if not attachment:
+            check_size(payload, MAX_COMMAND_BYTES)
+        check_size(attachment.encode(), MAX_ATTACHMENT_BYTES)
         try:
             command = msgspec.convert(
                 {
@@ -406,15 +425,29 @@ class DeclarativeDialect(Dialect):
                     "at": at,
                     "device": device.name,
                     "action": rule.keys.actions.get(action, action),
-                    "args": self._arguments(rule, scope.incoming),
+                    "args": {**self._arguments(rule, scope.incoming), **added},
                     "expires": expires,
                     "origin": "upstream",
+                    "attachment": attachment,
                 },
                 Command,
             )
         except msgspec.ValidationError as error:
             raise GatewayError("command-form", reason=error) from error
-        yield Request(command, (rule, scope, device))
+        key, signature = (self._compiler.text(text)(*values) for text in (rule.key, rule.signature))
+        if signature and (objection := self._signature_objection(command, key, signature)):
+            command = msgspec.structs.replace(command, objection=objection)
+        signed_with = key if signature and not command.objection else ""
+        yield Request(command, (rule, scope, device), signed_with)
+
+    def _signature_objection(self, command: Command, key: str, signature: str) -> str:
+        """The signature is of the command as we name it."""
+        from gateway.uplink.signature import signature_objection  # noqa: PLC0415  its library is large
+
+        names = ("id", "device", "action", "expires", "args", "by")
+        signed = {name: getattr(command, name) for name in names}
+        signed["audience"] = self._audience.site
+        return signature_objection(self._audience.keys, key, signature, signed)
 
     def _time(self, text: Text, values: Turn) -> int | None:
         return self._compiler.time(self._compiler.value(text)(*values))
