@@ -35,7 +35,7 @@ from gateway.model import (
 )
 from gateway.wire.codec import point_value_at, value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
-from gateway.wire.json_text import MAX_OBJECTS, check_parts, decode_text, parse_json
+from gateway.wire.json_text import MAX_OBJECTS, MAX_QUICK_BYTES, check_parts, decode_text, parse_json
 from gateway.wire.notices import Notices
 from gateway.wire.path import find_parts, is_valid_path
 from gateway.wire.readings import has_values, split_message
@@ -47,8 +47,6 @@ MAX_CONCURRENT_BODIES = 8
 """Bodies that are read at the same time, each of another device."""
 MAX_TEXT_BYTES = 256 * 1024
 """Of a message without its pictures."""
-MAX_QUICK_BYTES = 4096
-"""A longer body is parsed beside the event loop."""
 XML_MARKS, ALL_MARKS = "<&=", "<&={["
 """What opens an element, an entity, an attribute."""
 MAX_XML_DEPTH = 32

@@ -28,15 +28,13 @@ from gateway.model import (
 )
 from gateway.wire.broker import BrokerOptions, bus_of
 from gateway.wire.codec import convert_values, point_value_at
-from gateway.wire.json_text import parse_json
+from gateway.wire.json_text import MAX_QUICK_BYTES, parse_json
 from gateway.wire.mqtt import Connection, IncomingMessage
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.path import is_valid_path
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 from gateway.wire.readings import split_message
 
-MAX_QUICK_BYTES = 4096
-"""A longer message is parsed beside the event loop."""
 MAX_SCAN_PACKET_BYTES = 8 << 20
 """zigbee2mqtt describes all its devices in one message."""
 FOREIGN_TOPICS = re.compile(

@@ -41,7 +41,7 @@ from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 from .records import record_bytes, split_records
-from .uplinks import MAX_PAYLOAD_BYTES, NetworkUplink, parse_uplink
+from .uplinks import MAX_PAYLOAD_BYTES, NetworkUplink, read_uplink
 
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
@@ -364,7 +364,7 @@ class LoraListener(Listener):
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         async for message in self._connection.messages():
             # A retained message is of unknown age, so it is not a reading.
-            heard = None if message.retained else self._hear(message)
+            heard = None if message.retained else await self._hear(message)
             if heard is None:
                 continue
             sensor, raw = heard
@@ -375,10 +375,12 @@ class LoraListener(Listener):
             for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
                 yield sensor.name, message.as_reading(reading)
 
-    def _hear(self, message: IncomingMessage) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
+    async def _hear(
+        self, message: IncomingMessage
+    ) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
         """Whose message it is, and what it says; None if it is no news of a sensor."""
         if self._topic:
-            return self._hear_any(message)
+            return await self._hear_any(message)
         _, application, _, eui, _, event = _levels(message.topic)
         sensor = self._sensors.get(eui)
         if sensor is None:
@@ -391,7 +393,7 @@ class LoraListener(Listener):
             _handle_downlink_event(sensor, event, message.payload)
             return None
         try:
-            uplink = parse_uplink(message.payload)
+            uplink = await read_uplink(message.payload)
             if uplink and uplink.dev_eui != eui:
                 raise ReadFailed("not-uplink", reason=sentence("cause.sender", sender=uplink.dev_eui))
         except ReadFailed as failed:
@@ -399,11 +401,13 @@ class LoraListener(Listener):
         sensor.application = application
         return sensor.take(uplink)
 
-    def _hear_any(self, message: IncomingMessage) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
+    async def _hear_any(
+        self, message: IncomingMessage
+    ) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
         try:
             if message.error:
                 raise message.error
-            uplink = parse_uplink(message.payload)
+            uplink = await read_uplink(message.payload)
             if uplink and _eui_in(message.topic, self._sensors) not in ("", uplink.dev_eui):
                 raise ReadFailed("not-uplink", reason=sentence("cause.sender", sender=uplink.dev_eui))
         except ReadFailed as failed:
@@ -488,7 +492,7 @@ async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice |
         connection.subscribe(options.topic or f"application/{options.application}/device/+/event/up")
         async for message in connection.messages():
             try:
-                uplink = parse_uplink(message.payload)
+                uplink = await read_uplink(message.payload)
             except ReadFailed:
                 continue
             if uplink:

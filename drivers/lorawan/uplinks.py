@@ -11,6 +11,7 @@ Each server has a form of its own, known by where it has the DevEUI:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -19,7 +20,7 @@ import msgspec
 
 from gateway.model import Raw, ReadFailed, Value, sentence
 from gateway.wire.codec import value_at
-from gateway.wire.json_text import MAX_OBJECTS, check_parts, parse_json
+from gateway.wire.json_text import MAX_OBJECTS, MAX_QUICK_BYTES, check_parts, parse_json
 from gateway.wire.path import find_parts
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -149,6 +150,13 @@ FORMS = (
         signs_of_life=("params.counter_up",),
     ),
 )
+
+
+async def read_uplink(payload: bytes) -> NetworkUplink | None:
+    """As `parse_uplink`; a long message is parsed beside the event loop."""
+    if len(payload) > MAX_QUICK_BYTES:
+        return await asyncio.to_thread(parse_uplink, payload)
+    return parse_uplink(payload)
 
 
 def parse_uplink(payload: bytes) -> NetworkUplink | None:

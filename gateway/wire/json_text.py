@@ -26,6 +26,8 @@ MAX_OTHER_BYTES = 256 * 1024
 """A longer text must be JSON in UTF-8: the time of decoding others."""
 MAX_REPAIRED_CHARACTERS = 16 * 1024
 """A longer text must be JSON as it is: repair takes a microsecond for a character."""
+MAX_QUICK_BYTES = 4096
+"""A longer message is to be parsed beside the event loop."""
 MAX_INTEGER_DIGITS = 20
 """Longer numbers become floats: a conversion takes time that grows with the square of the digits."""
 
