@@ -31,7 +31,14 @@ from gateway.model import (
 )
 from gateway.wire.codec import point_value_at
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
-from gateway.wire.json_text import MAX_JSON_DEPTH, MAX_OBJECTS, check_parts, decode_text, parse_json
+from gateway.wire.json_text import (
+    MAX_JSON_DEPTH,
+    MAX_OBJECTS,
+    MAX_QUICK_BYTES,
+    check_parts,
+    decode_text,
+    parse_json,
+)
 from gateway.wire.path import is_valid_path
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
@@ -160,6 +167,8 @@ class HttpBus(Bus):
                 body += part
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
+        if len(body) > MAX_QUICK_BYTES:
+            return await asyncio.to_thread(parse_answer, bytes(body))
         return parse_answer(bytes(body))
 
     def _refusal(self, challenges: list[Challenge]) -> ReadFailed:

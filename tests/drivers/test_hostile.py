@@ -34,6 +34,7 @@ from drivers.camera.messages import (
 )
 from drivers.dlt645.bus import connect as connect_meters
 from drivers.gb26875 import Options, connect
+from drivers.http_pull import MAX_RESPONSE_BYTES
 from gateway.base import control
 from gateway.base.tasks import Signal
 from gateway.config import MetricsOptions
@@ -43,6 +44,7 @@ from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import MAX_PACKET_BYTES
 from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import running as running_broker
+from tests.drivers import test_http_pull as asked_over_http
 from tests.drivers.ble.adverts import FORMAT_5
 from tests.drivers.ble.bluez import a_bluez, private_bus
 from tests.drivers.ble.test_radio import device as a_sensor
@@ -479,6 +481,23 @@ async def a_modbus_server(folder: Path) -> AsyncIterator[Door]:
         await line.wait_closed()
 
 
+@contextlib.asynccontextmanager
+async def a_device_asked_over_http(folder: Path) -> AsyncIterator[Door]:
+    async with asked_over_http.serving() as server, asked_over_http.bus(server.url) as bus:
+        camera, one_at_a_time = asked_over_http.camera(), asyncio.Lock()
+
+        async def read(body: bytes) -> bool:
+            async with one_at_a_time:
+                server.says = lambda _: asked_over_http.answer(body)
+                return bool(await bus.read(camera))
+
+        async def send(pieces: list[bytes]) -> None:
+            with contextlib.suppress(ReadFailed):
+                await read(b"".join(pieces)[:MAX_RESPONSE_BYTES])
+
+        yield Door(send, functools.partial(read, asked_over_http.JSON))
+
+
 def liar(line: Line | TcpLine, bus: Bus, device: Device, honest: Answer) -> Door:
     """A device on a line that answers one request with a stream, and the next ones as it should."""
     one_at_a_time = asyncio.Lock()
@@ -621,6 +640,7 @@ DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (a_modbus_slave, reply_streams),
     (a_modbus_server, reply_streams),
     (a_meter_on_a_serial_line, meter_streams),
+    (a_device_asked_over_http, large_json_streams),
     (devices_of_a_broker, large_json_streams),
     (devices_of_a_lorawan_server, lorawan_streams),
     (sensors_in_the_air, advertisement_streams),
