@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.routing import Route
 
-from gateway.model import Role
+from gateway.model import Role, Sample, Value
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
 from gateway.services.presence import Presence
+from gateway.trends import QUARTER_MS, Calendar, TrendBin, trends_file
+from gateway.trends.database import connect
+from gateway.trends.statistics import TrendCursor
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
+from gateway.web.gallery import SampleFiles
 from gateway.web.pages import label
 from gateway.web.part import HOME, KIOSK, Page, PagePart, PartHandlers, PartInput, Tile
 from gateway.web.settings import DeviceInfo, title_in
@@ -90,11 +95,34 @@ class _Handlers(PartHandlers):
         return [*DeviceHandlers(self._context).routes(), *SettingsHandlers(self._context).routes()]
 
 
+SAMPLE_DEVICE = "fridge-1"
+SAMPLE_QUARTERS = 31 * 96
+
+
+def _fill_sample(_settings: None, files: SampleFiles) -> None:
+    """A month of one device: by quarter of an hour, and the last hour as it was read; with gaps."""
+    newest = files.now.wall_ms // QUARTER_MS
+    bins = {
+        (SAMPLE_DEVICE, "temperature", newest - ago): TrendBin(low, low + 2, low + 1, 90, QUARTER_MS)
+        for ago in range(1, SAMPLE_QUARTERS)
+        if not 200 < ago < 230
+        for low in [2 + ago % 96 / 48]
+    }
+    with contextlib.closing(connect(trends_file(files.settings.journal))) as database:
+        cursor = TrendCursor(1, newest * QUARTER_MS, 0)
+        database.apply(bins, database.held(), "sample", cursor, Calendar(files.settings.timezone))
+    for second in range(3600, 0, -10):
+        values: dict[str, Value] = {"temperature": 3 + second % 1200 / 600, "humidity": 40 + second % 7}
+        if not 1200 < second < 1500:
+            files.journal.append_sample(Sample(SAMPLE_DEVICE, files.ago(second), values))
+
+
 CORE: PagePart[None, BusReports] = PagePart(
     name="core",
     services=(Presence, Commands, Configuration),
     view=_view,
     reminders=_reminders,
+    fill_sample=_fill_sample,
     pages=(
         Page(
             name=HOME,
@@ -103,6 +131,7 @@ CORE: PagePart[None, BusReports] = PagePart(
             menu_order=0,
             role=Role.DISPLAY,
             has_own_route=True,
+            examples=("",),
         ),
         Page(
             name="devices",
@@ -118,6 +147,7 @@ CORE: PagePart[None, BusReports] = PagePart(
             regions=("device",),
             selection=device_choice,
             has_own_route=True,
+            examples=(f"device?name={SAMPLE_DEVICE}", f"device?name={SAMPLE_DEVICE}&hours=168"),
         ),
         Page(
             name="lines",
@@ -134,6 +164,7 @@ CORE: PagePart[None, BusReports] = PagePart(
             menu_order=70,
             role=Role.MANAGER,
             has_own_route=True,
+            examples=("settings", "settings/history", "settings/history/1"),
         ),
         Page(
             name=KIOSK,

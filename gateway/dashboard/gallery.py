@@ -1,32 +1,42 @@
-"""The gallery: the pages in every state, with made-up views. It needs no site, no gateway and no login, and
-changes nothing."""
+"""The gallery: the dashboard itself in every state, with made-up views and a made-up journal. It needs no
+site, no gateway and no login, and changes nothing that lasts."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.base.clock import SystemClock
-from gateway.model import Role
+from gateway.config import load_site
+from gateway.config.adoption import AdoptedConfiguration, save_adopted
+from gateway.config.site_settings import setting_sections
+from gateway.journal import Journal
+from gateway.model import Revision
+from gateway.services.configuration import Configuration
+from gateway.web.access import SESSION_COOKIE, Access, read_key
 from gateway.web.charts import Column, Mark, Reading, column_chart, heat_map, svg_text, time_chart
-from gateway.web.gallery import STATES, GalleryMoment
+from gateway.web.gallery import LONG_NAMES, STATES, GalleryMoment, SampleFiles
 from gateway.web.icons import DRAWN, HEROICONS
-from gateway.web.pages import Pages
-from gateway.web.part import HOME, PartInput
+from gateway.web.part import HOME, Page, PagePart, PartHandlers, PartInput
 from gateway.web.requests import request_language
 from gateway.web.settings import Settings
 from gateway.web.snapshot import Snapshot
-from gateway.web.templating import Markup
+from gateway.web.templating import Markup, fingerprint
 from gateway.web.view import (
     DeviceCondition,
     DeviceRow,
@@ -38,21 +48,16 @@ from gateway.web.view import (
 )
 from gateway.words import translate
 
-from .app import HEARTBEAT_INTERVAL_S, SECURITY_HEADERS, static_files
+from .app import HEARTBEAT_INTERVAL_S, Dashboard
 from .assembly import with_annotations
+from .http_protocol import LimitedHttpProtocol
 from .parts import page_parts, template_folders
+from .settings import settings_of
 
-SETTINGS = Settings(
-    journal=Path(),
-    control=Path(),
-    access=Path(),
-    title={"zh": "示例邻里中心", "en": "Example Neighbourhood Centre"},
-    timezone="Asia/Shanghai",
-)
+PERSON = "王芳"
+DEMO_SITE = "demo.toml"
+"""The gallery's devices, rooms and plans are the demo's."""
 
-
-COMPONENTS = "components"
-"""The page of all that pages are made of."""
 PLAIN_PAGES: Mapping[str, Mapping[str, object]] = {
     "login": {
         "problem": "", "destination": "/", "name": "", "has_people": True, "has_local_ca": True,
@@ -108,7 +113,7 @@ def sample_charts() -> list[Markup]:
     ]
 
 
-def gallery_view(moment: GalleryMoment) -> View:
+def gallery_view(moment: GalleryMoment, settings: Settings) -> View:
     """What the pages show at a moment."""
     state, now = moment
     nothing = PartInput(Snapshot(), SystemClock().now(), "", {})
@@ -116,13 +121,13 @@ def gallery_view(moment: GalleryMoment) -> View:
     parts = page_parts()
     views = {part.name: part.sample(moment) if part.sample else part.view(None, nothing) for part in parts}
     return View(
-        title=SETTINGS.title,
+        title=settings.title,
         gateway=gateway,
         trouble="",
         refused={},
         known=state != "waiting",
         day=time.strftime("%Y-%m-%d", time.gmtime(now / 1000 + 8 * 3600)),
-        devices=with_annotations(_devices(moment), parts, views),
+        devices=with_annotations(_devices(moment, settings), parts, views),
         uplinks=(
             UplinkStatus({}, state != "stale", now - 3_600_000, pending=7 if state == "stale" else 0),
         ),
@@ -136,12 +141,24 @@ def gallery_view(moment: GalleryMoment) -> View:
     )
 
 
-def _devices(moment: GalleryMoment) -> tuple[DeviceRow, ...]:
-    """One device in each condition."""
+def _devices(moment: GalleryMoment, settings: Settings) -> tuple[DeviceRow, ...]:
+    """One device in each condition, and those of safety, which are well."""
     if not moment.is_known:
         return ()
     title = moment.named("门厅温湿度计", "Lobby thermometer")
-    return tuple(
+    safe = (
+        DeviceRow(
+            info.name,
+            info.title,
+            info.kind,
+            is_safety_device=True,
+            condition=DeviceCondition.GOOD,
+            at=moment.now - 5_000,
+        )
+        for info in settings.devices
+        if info.is_safety_device
+    )
+    return *safe, *(
         DeviceRow(
             f"device-{condition}",
             title,
@@ -156,86 +173,148 @@ def _devices(moment: GalleryMoment) -> tuple[DeviceRow, ...]:
     )
 
 
-class Gallery:
-    """Serves the pages of all parts that need no handlers, at `/page?state=…&lang=…`."""
+def demo_site() -> str:
+    """The text of the demo's site file."""
+    package = Path(str(files("gateway")))
+    shipped = package / DEMO_SITE
+    return (shipped if shipped.is_file() else package.parent / "config" / DEMO_SITE).read_text("utf-8")
 
-    def __init__(self) -> None:
-        self._clock = SystemClock()
-        self._pages = Pages(SETTINGS, page_parts(), template_folders())
-        self._names = [
-            page.name
-            for part in page_parts()
-            for page in part.pages
-            if page.regions and (page.name == HOME or not page.has_own_route)
+
+class GalleryHandlers(PartHandlers):
+    """The index, and the pages that are in the gallery alone."""
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/gallery", self._index),
+            Route("/components", self._components),
+            Route("/plain/{page}", self._plain_page),
+            Route("/events", self._events),
         ]
 
-    def application(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/", self._index),
-                Route("/events", self._events),
-                Route("/plain/{page}", self._plain_page),
-                Route("/{page}", self._page),
-                Mount("/static", static_files()),
-            ]
-        )
-
     async def _index(self, request: Request) -> Response:
-        lang = request_language(request)
-        html = self._pages.render_plain(
-            "core/gallery.html",
-            lang,
-            SETTINGS.title,
-            states=STATES,
-            names=[COMPONENTS, *self._names],
+        site = load_site(self._site_file)
+        sections = [f"settings/{each.name}" for each in setting_sections(site)]
+        return self._context.plain_page_response(
+            request, "core/gallery.html", states=STATES, addresses=[*gallery_addresses(), *sections],
             plain=PLAIN_PAGES,
-        )
-        return HTMLResponse(html, headers=SECURITY_HEADERS)
+        )  # fmt: skip
+
+    @property
+    def _site_file(self) -> Path:
+        file = self._context.settings.file
+        assert file
+        return file
+
+    async def _components(self, request: Request) -> Response:
+        """All that pages are made of."""
+        return self._context.page_response(
+            request, HOME, "core/components.html", icons=[*HEROICONS, *DRAWN], cells=CELLS,
+            charts=sample_charts(),
+        )  # fmt: skip
 
     async def _plain_page(self, request: Request) -> Response:
         """One that stands outside of the frame, whatever the state."""
         lang, page = request_language(request), request.path_params["page"]
         if page not in PLAIN_PAGES:
             return Response(status_code=404)
-        facts = {
+        facts: dict[str, Any] = {
             key: translate(lang, str(text)) if text and key in TEXTS else text
             for key, text in PLAIN_PAGES[page].items()
         }
-        html = self._pages.render_plain(
-            f"core/{page}.html", lang, SETTINGS.title, **facts, in_language=lambda each: f"?lang={each}"
+        return self._context.plain_page_response(
+            request, f"core/{page}.html", in_language=lambda each: f"?lang={each}", **facts
         )
-        return HTMLResponse(html, headers=SECURITY_HEADERS)
-
-    async def _page(self, request: Request) -> Response:
-        page, state = request.path_params["page"], request.query_params.get("state", "calm")
-        if page not in (*self._names, COMPONENTS) or state not in STATES:
-            return Response(status_code=404)
-        lang, now = request_language(request), self._clock.now().wall_ms
-        page, template = (HOME, "core/components.html") if page == COMPONENTS else (page, "")
-        selection = self._pages.selection(page, "")
-        view = gallery_view(GalleryMoment(state, now))
-        html = self._pages.render_page(
-            page, view, lang, now, Role.INSTALLER, "王芳", template, selection,
-            icons=[*HEROICONS, *DRAWN], cells=CELLS, has_passkey=False, charts=sample_charts(),
-        )  # fmt: skip
-        return HTMLResponse(html, headers=SECURITY_HEADERS)
 
     async def _events(self, _request: Request) -> Response:
         return StreamingResponse(self._beats(), media_type="text/event-stream")
 
     async def _beats(self) -> AsyncIterator[bytes]:
-        """So that no page believes it has lost the dashboard."""
+        """So that no page believes it has lost the dashboard; what it shows stays."""
+        version = fingerprint(template_folders().values())
         while True:
-            data = msgspec.json.encode({"now": self._clock.now().wall_ms, "version": self._pages.version})
+            data = msgspec.json.encode({"now": self._context.clock.now().wall_ms, "version": version})
             yield b"event: beat\ndata: " + data + b"\n\n"
-            await self._clock.sleep(HEARTBEAT_INTERVAL_S)
+            await self._context.clock.sleep(HEARTBEAT_INTERVAL_S)
+
+
+GALLERY: PagePart[None, None] = PagePart(
+    name="gallery", pages=(Page(name="components", title="dashboard.gallery", has_own_route=True),),
+    handlers=GalleryHandlers,
+)  # fmt: skip
+
+
+def gallery_addresses() -> list[str]:
+    """Those of all pages, without the first slash."""
+    pages = [page for part in (GALLERY, *page_parts()) for page in part.pages]
+    return [address for page in pages for address in page.examples or (page.name,)]
+
+
+class Gallery:
+    """The dashboard of each state, at `?state=…`; without it, that of the `calm` one. Its files are in
+    `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._clock = SystemClock()
+        self._dashboards: dict[str, tuple[Dashboard, ASGIApp]] = {}
+
+    async def prepare(self) -> None:
+        """Make a dashboard, and a journal, for each state."""
+        for state in STATES:
+            folder = self._folder / state
+            folder.mkdir()
+            dashboard = await self._dashboard(folder, GalleryMoment(state, self._clock.now().wall_ms))
+            self._dashboards[state] = dashboard, dashboard.application()
+
+    async def _dashboard(self, folder: Path, moment: GalleryMoment) -> Dashboard:
+        file = folder / DEMO_SITE
+        file.write_text(demo_site().replace('".demo/', f'"{folder}/'), "utf-8")
+        site, parts = load_site(file), (GALLERY, *page_parts())
+        settings = settings_of(site, parts, file)
+        if moment.state == "long-names":
+            devices = tuple(msgspec.structs.replace(each, title=LONG_NAMES) for each in settings.devices)
+            settings = msgspec.structs.replace(settings, devices=devices, title=LONG_NAMES)
+        now = self._clock.now()
+        first = Revision(1, site.digest, now, "start")
+        save_adopted(settings.journal, AdoptedConfiguration(str(file.resolve()), first, site.sources))
+        async with Journal.open(settings.journal, self._clock) as journal:
+            journal.append(Configuration.name, [], {"1": first})
+            if moment.is_known:
+                for part in parts:
+                    part.fill_sample(settings.parts.get(part.name), SampleFiles(settings, journal, now))
+        return Dashboard(settings, parts, Access(read_key(settings.access), settings.access), self._clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+        state = request.query_params.get("state", "calm")
+        if state not in self._dashboards:
+            await Response(status_code=404)(scope, receive, send)
+            return
+        dashboard, application = self._dashboards[state]
+        moment = GalleryMoment(state, self._clock.now().wall_ms)
+        dashboard.follower.view = gallery_view(moment, dashboard.settings)
+        cookie = f"{SESSION_COOKIE}={dashboard.access.sign_owner_session(PERSON)}"
+        headers = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
+        await application({**scope, "headers": [*headers, (b"cookie", cookie.encode())]}, receive, send)
+
+
+async def _serve(folder: Path) -> None:
+    gallery = Gallery(folder)
+    await gallery.prepare()
+    config = uvicorn.Config(
+        gallery, http=LimitedHttpProtocol, ws="none", lifespan="off", access_log=False, log_config=None,
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}/gallery", flush=True)
+        await uvicorn.Server(config).serve(sockets=[listening])
 
 
 def serve_gallery() -> None:
     """Serve on a free port of this machine alone, and print its address, until SIGTERM or SIGINT."""
-    config = uvicorn.Config(
-        Gallery().application(), access_log=False, log_config=None, timeout_graceful_shutdown=1
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        print(f"http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+    # uvicorn raises the signal once more when it has ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="linli-") as folder:
+        asyncio.run(_serve(Path(folder)))

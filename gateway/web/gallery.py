@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
+from gateway.journal import Journal
+from gateway.model import Stamp
+
+from .settings import Settings
+
 STATES = (
     "empty", "waiting", "calm", "stale", "away", "fault", "alarm", "acknowledged", "reduced", "drill",
     "long-names",
@@ -35,3 +42,19 @@ class GalleryMoment(NamedTuple):
     def named(self, zh: str, en: str) -> dict[str, str]:
         """A title by language, unless long ones are to be shown."""
         return LONG_NAMES if self.state == "long-names" else {"zh": zh, "en": en}
+
+
+class SampleFiles(NamedTuple):
+    """What the handlers of the gallery's pages read, to be filled, and the time of it."""
+
+    settings: Settings
+    journal: Journal
+    now: Stamp
+
+    def ago(self, seconds: float) -> Stamp:
+        """So many seconds before."""
+        return msgspec.structs.replace(
+            self.now,
+            wall_ms=self.now.wall_ms - round(seconds * 1000),
+            mono_ns=self.now.mono_ns - round(seconds * 1e9),
+        )

@@ -21,7 +21,7 @@ from gateway.model import Clock, Role, Rows, Service, Stamp
 
 from .access import Access
 from .commands import CommandRequest
-from .gallery import GalleryMoment
+from .gallery import GalleryMoment, SampleFiles
 from .settings import DeviceInfo, Settings
 from .snapshot import Snapshot
 from .view import DeviceAnnotation, DeviceRow, Reminder, View
@@ -88,6 +88,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     rendered a few at a time."""
     has_own_route: bool = False
     """The part's handlers serve it, with a template of their own."""
+    examples: tuple[str, ...] = ()
+    """Its addresses in the gallery, without the first slash, where its name is not the only one."""
 
 
 class Tile(msgspec.Struct, frozen=True):
@@ -193,6 +195,10 @@ def _no_heading(_part: Any, _lang: str) -> str:
     return ""
 
 
+def _no_sample_files(_settings: Any, _files: SampleFiles) -> None:
+    pass
+
+
 def _no_reminders(_part: Any) -> Iterable[Reminder]:
     return ()
 
@@ -221,6 +227,8 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     """The part's view. Pure: equal views are not sent again."""
     sample: Callable[[GalleryMoment], V] | None = None
     """A made-up view, for the gallery."""
+    fill_sample: Callable[[S, SampleFiles], None] = _no_sample_files
+    """Writes what the handlers read, made up, for the gallery."""
     annotate: Callable[[V, str], DeviceAnnotation | None] = _no_annotation
     """What the part adds to the row of a device."""
     own_kinds: Mapping[str, OwnKind] = {}

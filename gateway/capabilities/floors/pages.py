@@ -19,11 +19,12 @@ from gateway.config import Site
 from gateway.config.adoption import AdoptedConfiguration, load_adopted
 from gateway.config.editing import Edit
 from gateway.model import GatewayError, Role
+from gateway.web.gallery import GalleryMoment, SampleFiles
 from gateway.web.part import Page, PagePart, PartHandlers, PartInput
 from gateway.web.requests import read_body, request_language
 from gateway.words import error_summary, translate
 
-from .pictures import FILE_PATTERN, MAX_PICTURE_BYTES, MEDIA_TYPES, store
+from .pictures import FILE_PATTERN, MAX_PICTURE_BYTES, MEDIA_TYPES, picture_digest, store
 from .site import Floor, FloorsSite, Place
 
 PAGE, EDIT_PAGE = "plan", "plan-edit"
@@ -183,10 +184,34 @@ def settings(site: Site) -> tuple[Floor, ...]:
     return site.part(FloorsSite).floors
 
 
+SAMPLE_PLAN = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 500">
+<path d="M40 40H960V460H40Z M400 40V300 M400 380V460 M680 40V160 M680 240V460" fill="#fff" stroke="#667"
+stroke-width="8"/></svg>"""
+
+
+def sample(moment: GalleryMoment) -> FloorsView:
+    """The view at a moment of the gallery."""
+    if not moment.is_known:
+        return ()
+    title, name = moment.named("一层", "Ground floor"), f"{picture_digest(SAMPLE_PLAN)}.svg"
+    places = {"smoke-hall": (200, 180), "gas-kitchen": (820, 330), "device-offline": (540, 260)}
+    return (
+        PlacedFloor("ground", title, name, 500, places),
+        PlacedFloor("first", moment.named("二层", "First floor"), "", PLAN_WIDTH, {}),
+    )
+
+
+def fill_sample(_floors: tuple[Floor, ...], files: SampleFiles) -> None:
+    """The picture of a floor."""
+    store(files.settings.journal.with_name("floors"), SAMPLE_PLAN, set())
+
+
 PAGES: PagePart[Any, FloorsView] = PagePart(
     name="floors",
     settings=settings,
     view=floors_view,
+    sample=sample,
+    fill_sample=fill_sample,
     pages=(
         Page(
             name=PAGE,
@@ -196,7 +221,13 @@ PAGES: PagePart[Any, FloorsView] = PagePart(
             in_menu=bool,
             has_own_route=True,
         ),
-        Page(name=EDIT_PAGE, title="dashboard.page-plan", role=Role.MANAGER, has_own_route=True),
+        Page(
+            name=EDIT_PAGE,
+            title="dashboard.page-plan",
+            role=Role.MANAGER,
+            has_own_route=True,
+            examples=("plan/ground",),
+        ),
     ),
     kiosk_regions=("wall-plan",),
     styles=("plan.css",),

@@ -57,13 +57,18 @@ def recognise(data: bytes) -> Picture:
     return found
 
 
+def picture_digest(data: bytes) -> str:
+    """What the name of a picture's file begins with."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def store(folder: Path, data: bytes, kept: set[str]) -> tuple[str, Picture]:
     """Store a picture; returns the name of its file. Those not in `kept` give way, the oldest first.
 
     Raises `GatewayError`.
     """
     picture = recognise(data)
-    name = f"{hashlib.sha256(data).hexdigest()[:16]}.{picture.ending}"
+    name = f"{picture_digest(data)}.{picture.ending}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         write_durably(folder / name, data)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -15,12 +16,14 @@ from urllib.request import urlopen
 import pytest
 from selenium.webdriver import Chrome
 
+from gateway.dashboard.parts import page_parts
 from gateway.web.gallery import STATES
+from gateway.web.part import HOME
 from tests.gateway.axe import violations
 from tests.gateway.browser import Page
 from tests.gateway.dashboard.test_wall import STICKS_OUT
 
-SIZES = {"overview": ((1440, 900), (390, 844)), "kiosk": ((1920, 1080), (1080, 1920))}
+SIZES = {"": ((1440, 900), (390, 844)), "kiosk": ((1920, 1080), (1080, 1920))}
 SAYS = {
     "waiting": "报警情况未知",
     "calm": "没有报警",
@@ -41,22 +44,62 @@ def address() -> Iterator[str]:
     command = [sys.executable, "-m", "gateway.cli", "dashboard", "--gallery"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield process.stdout.readline().strip().removesuffix("/")
+        yield process.stdout.readline().strip().removesuffix("/gallery")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) in (0, -signal.SIGTERM)
+        assert process.wait(10) == 0
 
 
-def test_the_gallery_leads_to_every_state_of_every_page(address: str, chromium: Chrome) -> None:
-    chromium.get(f"{address}/?lang=zh")
-    linked = re.findall(r'href="/(\w[\w-]*)\?state=([\w-]+)&amp;lang=(\w\w)"', chromium.page_source)
+def gallery_links(address: str) -> list[tuple[str, ...]]:
+    """Where the index leads: pages, each with a state and a language."""
+    with urlopen(f"{address}/gallery?lang=zh", timeout=10) as answer:
+        index = answer.read().decode()
+    links = (unescape(link) for link in re.findall(r'href="/([^"]*state=[^"]*)"', index))
+    return [
+        (page.rstrip("?&"), *rest.split("&lang="))
+        for page, _, rest in (link.partition("state=") for link in links)
+    ]
+
+
+def test_the_gallery_leads_to_every_state_of_every_page(address: str) -> None:
+    linked = gallery_links(address)
     pages = {page for page, _, _ in linked}
-    assert pages >= {"overview", "kiosk", "components", "visits", "safety", "walk-test", "lockers", "lines"}
+    assert {page.partition("?")[0].partition("/")[0] for page in pages} >= {
+        page.name for part in page_parts() for page in part.pages
+    } - {HOME, "plan-edit"}
+    assert pages >= {"", "components", "plan/ground", "history/events", "shifts/1", "settings/hours"}
     assert len(linked) == len(pages) * len(STATES) * 2
-    for page, state, lang in linked:
-        with urlopen(f"{address}/{page}?state={state}&lang={lang}", timeout=10) as answer:
-            assert answer.status == 200, (page, state)
+    for number, page in enumerate(sorted(pages)):
+        for state in {"calm", STATES[number % len(STATES)]} - {"empty", "waiting"}:
+            query = "&" if "?" in page else "?"
+            with urlopen(f"{address}/{page}{query}state={state}&lang=zh", timeout=30) as answer:
+                assert answer.status == 200, (page, state)
     with pytest.raises(HTTPError, match="404"):
-        urlopen(f"{address}/overview?state=nothing", timeout=10)
+        urlopen(f"{address}/?state=nothing", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("state", "lang", "width"), [("calm", "zh", 1440), ("empty", "zh", 390), ("long-names", "en", 390)]
+)
+def test_nothing_sticks_out_of_any_page(
+    address: str, chromium: Chrome, tmp_path: Path, state: str, lang: str, width: int
+) -> None:
+    """The pictures stay in the test's folder, to be looked at."""
+    chromium.get_log("browser")
+    try:
+        chromium.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": width == 390},
+        )
+        for name in sorted({name for name, _, _ in gallery_links(address)} - set(SIZES)):
+            query = "&" if "?" in name else "?"
+            chromium.get(f"{address}/{name}{query}state={state}&lang={lang}")
+            assert chromium.execute_script("return document.documentElement.scrollWidth") <= width, name
+            picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+            file = re.sub(r"\W", "-", name)
+            (tmp_path / f"{file}-{state}-{lang}.png").write_bytes(base64.b64decode(picture))
+        assert not [each for each in chromium.get_log("browser") if each["source"] == "javascript"]
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -82,7 +125,9 @@ def test_a_state_looks_like_itself(
                 if name == "kiosk":
                     assert page.driver.execute_script(STICKS_OUT) == "", (lang, width)
                 picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-                (tmp_path / f"{name}-{state}-{lang}-{width}.png").write_bytes(base64.b64decode(picture))
+                (tmp_path / f"{name or HOME}-{state}-{lang}-{width}.png").write_bytes(
+                    base64.b64decode(picture)
+                )
                 pictures.add(picture)
         assert len(pictures) == 4
         assert not [each for each in chromium.get_log("browser") if each["source"] == "javascript"]
@@ -115,7 +160,7 @@ def test_what_pages_are_made_of_and_the_pages_outside_of_the_frame(
                 assert violations(page) == [], (path, lang)
                 picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
                 (tmp_path / f"{number}-{lang}.png").write_bytes(base64.b64decode(picture))
-        chromium.get(f"{address}/?lang=en")
+        chromium.get(f"{address}/gallery?lang=en")
         linked = re.findall(r'href="/plain/([a-z]+)\?lang=zh"', chromium.page_source)
         assert linked == list(PLAIN)
     finally:

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.capabilities.needs.notices import PublicNotice, shown_notices
-from gateway.capabilities.needs.services import Needs, Reception
+from gateway.capabilities.needs.services import DAY_S, Need, Needs, NeedState, NeedStep, Reception
 from gateway.capabilities.needs.site import NeedsSite
 from gateway.config import Site
-from gateway.web.gallery import GalleryMoment
+from gateway.model import RowChanges
+from gateway.web.gallery import GalleryMoment, SampleFiles
 from gateway.web.part import PartInput
 from gateway.web.view import Reminder
+
+SAMPLE_NEED = "10000001"
 
 
 class NeedsSettings(msgspec.Struct, frozen=True):
@@ -62,6 +65,21 @@ def sample(moment: GalleryMoment) -> NeedsView:
         "en": "No water on Thursday 3 December, 8:00 to 12:00: please store some.",
     }
     return NeedsView(phones_can_register=moment.is_known, notices=(notice,))
+
+
+def fill_sample(settings: NeedsSettings, files: SampleFiles) -> None:
+    """A need in each state, from `SAMPLE_NEED` on."""
+    categories = list(settings.reception.categories) if settings.reception else []
+    needs: RowChanges = {
+        str(int(SAMPLE_NEED) + number): Need(
+            category=categories[number % len(categories)], channel="kiosk", state=state,
+            created=files.ago(DAY_S * (number + 1)), overdue=number == 1,
+            due=files.ago(DAY_S * (number - 3)).wall_ms,
+            steps=(NeedStep(what="register", at=files.ago(DAY_S * (number + 1)), by="王芳"),),
+        )
+        for number, state in enumerate(NeedState if categories else ())
+    }  # fmt: skip
+    files.journal.append(Needs.name, [], needs)
 
 
 def reminders(part: NeedsView) -> Iterable[Reminder]:

@@ -22,7 +22,7 @@ from .history import HistoryHandlers
 from .phones import PhoneHandlers
 from .records import RecordsHandlers
 from .requests import REQUESTS
-from .sample import sample
+from .sample import SHIFT, fill_sample, sample
 from .settings import SafetySettings, settings
 from .shifts import ShiftHandlers
 from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
@@ -64,6 +64,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     removed_rows_s={Safety.name: ENDED_SHOWN_S},
     view=safety_view,
     sample=sample,
+    fill_sample=fill_sample,
     annotate=annotate,
     reminders=reminders,
     heading=_heading,
@@ -74,8 +75,20 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
             regions=("out", "outputs", "drill", "duties", "patrols", "hazards"),
             menu_order=40,
         ),
-        Page(name="history", title="dashboard.page-history", menu_order=45, has_own_route=True),
-        Page(name="shifts", title="dashboard.page-shifts", menu_order=42, has_own_route=True),
+        Page(
+            name="history",
+            title="dashboard.page-history",
+            menu_order=45,
+            has_own_route=True,
+            examples=("history", "history/events"),
+        ),
+        Page(
+            name="shifts",
+            title="dashboard.page-shifts",
+            menu_order=42,
+            has_own_route=True,
+            examples=("shifts", f"shifts/{SHIFT.partition('/')[2]}"),
+        ),
         Page(name="alarm-quality", title="dashboard.page-alarm-quality", has_own_route=True),
         Page(name="drills", title="dashboard.page-drills", has_own_route=True),
         Page(name="walk-tests", title="dashboard.page-walk-tests", has_own_route=True),

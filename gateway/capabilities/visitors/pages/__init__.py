@@ -15,7 +15,7 @@ from .calendar import calendar_selection
 from .calendars import CALENDAR_ROLES, CalendarHandlers, is_feed
 from .curve import read_curve
 from .requests import Book, CancelBooking, CheckInBooking, CorrectInside, EndBooking, MarkTour, MoveBooking
-from .sample import sample
+from .sample import fill_sample, sample
 from .settings import VisitorsSettings, settings
 from .statistics import StatisticsHandlers
 from .tuning import CameraHandlers
@@ -52,6 +52,7 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
     figures=figures,
     view=visitors_view,
     sample=sample,
+    fill_sample=fill_sample,
     reminders=reminders,
     pages=(
         Page(

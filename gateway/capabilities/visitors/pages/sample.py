@@ -1,14 +1,19 @@
-"""Made-up views of visitors, for the gallery."""
+"""Made-up views and statistics of visitors, for the gallery."""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from gateway.web.gallery import GalleryMoment
+from gateway.capabilities.visitors.services import CENTRE
+from gateway.capabilities.visitors.statistics.aggregation import QUARTER_MS, AggregationBatch, Bin
+from gateway.capabilities.visitors.statistics.database import connect
+from gateway.web.gallery import GalleryMoment, SampleFiles
 
 from .calendar import CalendarSource
 from .curve import Curve
+from .settings import VisitorsSettings
 from .view import VisitorsView
 from .visits import BookingRow, CounterRow, DoorRow, PlaceRow, Visits
 
@@ -57,3 +62,23 @@ def sample(moment: GalleryMoment) -> VisitorsView:
             rooms={"dance": room},
         ),
     )
+
+
+WEEKS = 5
+QUARTERS_PER_DAY = 96
+
+
+def fill_sample(settings: VisitorsSettings, files: SampleFiles) -> None:
+    """Some weeks of visits."""
+    batch, places = AggregationBatch(), [CENTRE, *settings.centre.doors]
+    last, zone = files.now.wall_ms // QUARTER_MS, ZoneInfo(settings.centre.timezone)
+    for quarter in range(last - WEEKS * 7 * QUARTERS_PER_DAY, last):
+        local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, zone)
+        if 8 <= local.hour < 21:
+            came, went = quarter % 7 + local.weekday(), quarter % 5 + local.weekday()
+            batch.bins |= {(quarter, place): Bin(came, went, tours=quarter % 7 // 6) for place in places}
+    begin_ms = (last - WEEKS * 7 * QUARTERS_PER_DAY) * QUARTER_MS
+    for counters in settings.centre.doors.values():
+        batch.coverage_changes |= {(counter, begin_ms): True for counter in counters}
+    with contextlib.closing(connect(settings.statistics_file)) as database:
+        database.apply(batch)
