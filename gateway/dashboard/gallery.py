@@ -257,14 +257,18 @@ class Gallery:
         self._folder = folder
         self._clock = SystemClock()
         self._dashboards: dict[str, tuple[Dashboard, ASGIApp]] = {}
+        self._making = asyncio.Lock()
 
-    async def prepare(self) -> None:
-        """Make a dashboard, and a journal, for each state."""
-        for state in STATES:
-            folder = self._folder / state
-            folder.mkdir()
-            dashboard = await self._dashboard(folder, GalleryMoment(state, self._clock.now().wall_ms))
-            self._dashboards[state] = dashboard, dashboard.application()
+    async def _of_state(self, state: str) -> tuple[Dashboard, ASGIApp]:
+        """Made when it is first looked at."""
+        async with self._making:
+            if state not in self._dashboards:
+                folder = self._folder / state
+                folder.mkdir()
+                moment = GalleryMoment(state, self._clock.now().wall_ms)
+                dashboard = await self._dashboard(folder, moment)
+                self._dashboards[state] = dashboard, dashboard.application()
+        return self._dashboards[state]
 
     async def _dashboard(self, folder: Path, moment: GalleryMoment) -> Dashboard:
         file = folder / DEMO_SITE
@@ -289,10 +293,10 @@ class Gallery:
             return
         request = Request(scope)
         state = request.query_params.get("state", "calm")
-        if state not in self._dashboards:
+        if state not in STATES:
             await Response(status_code=404)(scope, receive, send)
             return
-        dashboard, application = self._dashboards[state]
+        dashboard, application = await self._of_state(state)
         moment = GalleryMoment(state, self._clock.now().wall_ms)
         dashboard.follower.view = gallery_view(moment, dashboard.settings)
         cookie = f"{SESSION_COOKIE}={dashboard.access.sign_owner_session(PERSON)}"
@@ -301,11 +305,9 @@ class Gallery:
 
 
 async def _serve(folder: Path) -> None:
-    gallery = Gallery(folder)
-    await gallery.prepare()
     config = uvicorn.Config(
-        gallery, http=LimitedHttpProtocol, ws="none", lifespan="off", access_log=False, log_config=None,
-        timeout_graceful_shutdown=1,
+        Gallery(folder), http=LimitedHttpProtocol, ws="none", lifespan="off", access_log=False,
+        log_config=None, timeout_graceful_shutdown=1,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(f"http://127.0.0.1:{listening.getsockname()[1]}/gallery", flush=True)
