@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
@@ -291,6 +292,7 @@ class Pages:
             "point": functools.partial(point_label, lang),
             "value": functools.partial(_value_text, lang),
             "short": short_name,
+            "first_columns": first_columns,
             "figures": lambda device: {row.point: row.value for row in device.values},
         }
 
@@ -323,6 +325,16 @@ def short_name(title: str) -> str:
     A-12); else the whole."""
     found = SHORT_NAME.search(title)
     return found[0] if found else title
+
+
+def first_columns(text: str, columns: int) -> str:
+    """The beginning of a text, if it is longer than so many columns; a Chinese character takes two."""
+    used = 0
+    for at, letter in enumerate(text):
+        used += 2 if east_asian_width(letter) in "WF" else 1
+        if used > columns:
+            return f"{text[:at]}…"
+    return text
 
 
 def point_label(lang: str, point: str) -> str:

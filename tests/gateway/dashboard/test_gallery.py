@@ -94,7 +94,8 @@ def test_nothing_sticks_out_of_any_page(
             query = "&" if "?" in name else "?"
             chromium.get(f"{address}/{name}{query}state={state}&lang={lang}")
             assert chromium.execute_script("return document.documentElement.scrollWidth") <= width, name
-            picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+            whole = {"format": "png", "captureBeyondViewport": True}
+            picture = chromium.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]
             file = re.sub(r"\W", "-", name)
             (tmp_path / f"{file}-{state}-{lang}.png").write_bytes(base64.b64decode(picture))
         assert not [each for each in chromium.get_log("browser") if each["source"] == "javascript"]

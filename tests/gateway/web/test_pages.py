@@ -15,7 +15,7 @@ from gateway.dashboard.assembly import build_view
 from gateway.dashboard.device_list import DeviceSelection
 from gateway.dashboard.parts import page_parts, template_folders
 from gateway.model import Hazard, Stamp
-from gateway.web.pages import Pages
+from gateway.web.pages import Pages, first_columns
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import DeviceCondition, DeviceRow, PointRow, Severity, View
 from tests.gateway.dashboard_fixtures import House
@@ -107,3 +107,9 @@ def test_a_page_that_was_rendered_before_is_as_one_that_is_rendered_now(house: H
                 assert text == fresh.render_regions(name, view, lang, choice)[region]
                 found.add(text)
     assert len(found) > len(views) * 2
+
+
+def test_a_name_is_cut_by_its_width() -> None:
+    assert first_columns("一层活动室烟感", 14) == "一层活动室烟感"
+    assert first_columns("一层活动室烟感", 13) == "一层活动室烟…"
+    assert first_columns("Hall smoke", 4) == "Hall…"
