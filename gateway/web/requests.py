@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from gateway.model import Role
-from gateway.words import LANGUAGES
+from gateway.words import LANGUAGES, translate
 
 from .access import SESSION_LIFETIME_S
 from .spreadsheet import XLSX_TYPE
-from .workbook_process import WorkbookProcess, workbook_process
+from .workbook_process import MakeWorkbook, make_workbook
 
 ANONYMOUS_PERSON = "dashboard"
 """The name of a person who logged in without a name."""
@@ -123,14 +123,14 @@ def sees_others(request: Request) -> bool:
     return not request.state.is_screen and role.includes(Role.MANAGER)
 
 
-async def workbook_response(
-    name: str, title: str, fill: Callable[[WorkbookProcess], Awaitable[None]]
-) -> Response:
-    """A workbook to download. `fill` sends its tables. Raises what that raises, and `OSError`."""
+async def workbook_response(request: Request, make: MakeWorkbook, *arguments: Any) -> Response:
+    """A workbook to download, or why there is none; see `make_workbook`. Raises `OSError`."""
     with contextlib.ExitStack() as left_behind:
         folder = left_behind.enter_context(tempfile.TemporaryDirectory(prefix="linli-"))
         file = Path(folder) / "book.xlsx"
-        async with workbook_process(file, title) as process:
-            await fill(process)
+        made = await make_workbook(file, make, *arguments)
+        if not isinstance(made, str):
+            text = translate(request_language(request), made["sentence"], **made["facts"])
+            return PlainTextResponse(text, 503)
         sent = BackgroundTask(left_behind.pop_all().close)
-    return FileResponse(file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=sent)
+    return FileResponse(file, filename=f"{made}.xlsx", media_type=XLSX_TYPE, background=sent)

@@ -32,6 +32,14 @@ class ReportTable(NamedTuple):
     rows: list[list[Cell]]
 
 
+class Workbook(NamedTuple):
+    """`name`: of the file, without its ending."""
+
+    name: str
+    title: str
+    tables: list[ReportTable]
+
+
 def as_csv(rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     """The rows in pieces; CRLF at the line's end (RFC 4180). Numbers are numbers, of four decimals at most;
     a text that a spreadsheet would run is quoted with an apostrophe."""

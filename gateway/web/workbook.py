@@ -1,31 +1,31 @@
-"""Writes an Excel workbook with XlsxWriter; `python -m` this module does so from what `workbook_process`
-sends."""
+"""Writes an Excel workbook with XlsxWriter; `python -m` this module does so for `workbook_process`."""
 
 from __future__ import annotations
 
+import os
+import pickle
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from itertools import chain, islice
 from pathlib import Path
 from unicodedata import east_asian_width
 
+import msgspec
 import xlsxwriter  # type: ignore[import-untyped]
 
-from .spreadsheet import Cell, ReportTable, Share
-from .workbook_process import ReceivedTable, received_tables
+from .spreadsheet import Cell, ReportTable, Share, Workbook
 
 MAX_SHEET_NAME_LENGTH = 31
 """Excel's limit, in characters."""
 MAX_COLUMN_WIDTH = 60
-
-
+NICENESS = 5
+"""Nobody waits for a workbook as for an alarm."""
 MEASURED_ROWS = 200
 """By which the width of the columns is chosen."""
 
 
-def write_workbook(path: Path, tables: Iterable[ReportTable | ReceivedTable], title: str) -> None:
-    """Write one sheet per table, and a chart of the days; rows are kept in memory no longer than needed.
+def write_workbook(path: Path, tables: Iterable[ReportTable], title: str) -> None:
+    """Write one sheet per table, and a chart of the days.
     Dates are written as dates, times without zone as times, and texts as texts even if they look like
     formulas, numbers or links. Raises `OSError`."""
     options = {
@@ -47,20 +47,17 @@ def write_workbook(path: Path, tables: Iterable[ReportTable | ReceivedTable], ti
         }
         for table in tables:
             sheet = book.add_worksheet(_sheet_name(table.title))
-            rows = iter(table.rows)
-            first = list(islice(rows, MEASURED_ROWS))
             # In constant-memory mode columns must be formatted before the rows are written.
             for number, head in enumerate(table.heads):
-                width = _column_width([head, *(row[number] for row in first if number < len(row))])
-                sheet.set_column(number, number, width)
+                measured = (row[number] for row in table.rows[:MEASURED_ROWS] if number < len(row))
+                sheet.set_column(number, number, _column_width([head, *measured]))
             sheet.freeze_panes(1, 0)
             sheet.write_row(0, 0, table.heads, formats["head"])
-            last = 0
-            for last, row in enumerate(chain(first, rows), 1):
+            for number, row in enumerate(table.rows, 1):
                 for column, cell in enumerate(row):
-                    _write_cell(sheet, last, column, cell, formats)
-            if table.key == "days" and first:
-                chart = _days_chart(book, table.title, first[0], last)
+                    _write_cell(sheet, number, column, cell, formats)
+            if table.key == "days" and table.rows:
+                chart = _days_chart(book, table.title, table.rows[0], len(table.rows))
                 sheet.insert_chart(1, len(table.heads) + 1, chart)
     finally:
         try:
@@ -116,5 +113,17 @@ def _display_text(cell: Cell) -> str:
     return "0000-00-00" if isinstance(cell, date) else str("" if cell is None else cell)
 
 
+def main() -> None:
+    """Write the workbook that the function from the input returns, and tell its name, or why there is
+    none."""
+    os.nice(NICENESS)
+    make, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the dashboard)
+    made = make(*arguments)
+    if isinstance(made, Workbook):
+        write_workbook(Path(sys.argv[1]), made.tables, made.title)
+        made = made.name
+    sys.stdout.buffer.write(msgspec.json.encode(made, enc_hook=str))
+
+
 if __name__ == "__main__":
-    write_workbook(Path(sys.argv[1]), received_tables(sys.stdin.buffer), sys.argv[2])
+    main()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from datetime import date, datetime
 from pathlib import Path
 
 import openpyxl
 import pytest
 
-from gateway.web.spreadsheet import ReportTable, Share
+from gateway.model import Sentence, sentence
+from gateway.web.spreadsheet import ReportTable, Share, Workbook
 from gateway.web.workbook import write_workbook
-from gateway.web.workbook_process import workbook_process
+from gateway.web.workbook_process import make_workbook
 
 NASTY = '=HYPERLINK("http://evil.example","x")'
 
@@ -64,17 +67,16 @@ def test_a_time_is_a_time(tmp_path: Path) -> None:
     assert cell.number_format == "yyyy-mm-dd hh:mm:ss"
 
 
+TABLES = [table("days", "逐日", 700), table("lost", "空", 0), table("attendance", "到场", 3)]
+
+
+def make_tables(title: str) -> Workbook | Sentence:
+    return Workbook("book-2026", title, TABLES) if title else sentence("history.unreadable", reason="x")
+
+
 def test_a_process_of_its_own_writes_the_same(tmp_path: Path) -> None:
-    tables = [table("days", "逐日", 700), table("lost", "空", 0), table("attendance", "到场", 3)]
-
-    async def write() -> None:
-        async with workbook_process(tmp_path / "sent.xlsx", "-2026年3月") as process:
-            for each in tables:
-                await process.begin_table(each.key, each.title, each.heads)
-                await process.add_rows(each.rows)
-
-    asyncio.run(write())
-    write_workbook(tmp_path / "own.xlsx", tables, "-2026年3月")
+    assert asyncio.run(make_workbook(tmp_path / "sent.xlsx", make_tables, "-2026年3月")) == "book-2026"
+    write_workbook(tmp_path / "own.xlsx", TABLES, "-2026年3月")
     sent, own = (openpyxl.load_workbook(tmp_path / f"{name}.xlsx") for name in ("sent", "own"))
     assert sent.properties.title == "-2026年3月"
     assert sent.sheetnames == own.sheetnames == ["逐日", "空", "到场"]
@@ -86,20 +88,32 @@ def test_a_process_of_its_own_writes_the_same(tmp_path: Path) -> None:
         assert cells[0] == cells[1]
 
 
-def test_a_process_that_cannot_write_says_so(tmp_path: Path) -> None:
-    async def write() -> None:
-        async with workbook_process(tmp_path / "no-such-folder" / "book.xlsx", "x") as process:
-            await process.begin_table("days", "逐日", ["日期"])
-
-    with pytest.raises(OSError, match="exit 1"):
-        asyncio.run(write())
-
-
-def test_a_table_that_cannot_be_read_leaves_no_process_behind(tmp_path: Path) -> None:
-    async def write() -> None:
-        async with workbook_process(tmp_path / "book.xlsx", "x"):
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        asyncio.run(write())
+def test_a_process_tells_why_there_is_no_workbook(tmp_path: Path) -> None:
+    told = asyncio.run(make_workbook(tmp_path / "book.xlsx", make_tables, ""))
+    assert told == sentence("history.unreadable", reason="x")
     assert not (tmp_path / "book.xlsx").exists()
+
+
+def test_a_process_that_cannot_write_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="exit 1"):
+        asyncio.run(make_workbook(tmp_path / "no-such-folder" / "book.xlsx", make_tables, "x"))
+
+
+def test_a_request_that_is_given_up_leaves_no_process_behind(tmp_path: Path) -> None:
+    async def give_up() -> None:
+        task = asyncio.create_task(make_workbook(tmp_path / "book.xlsx", wait_for_end, str(tmp_path)))
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(give_up())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def wait_for_end(folder: str) -> Workbook | Sentence:
+    (Path(folder) / "pid").write_text(str(os.getpid()))
+    signal.pause()
+    raise AssertionError

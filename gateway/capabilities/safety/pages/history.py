@@ -18,8 +18,8 @@ from gateway.journal import JournalFailed
 from gateway.model import Hazard, Lane, Role, Sentence, sentence
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import request_language, workbook_response
-from gateway.web.spreadsheet import BOM, Cell, as_csv
-from gateway.web.workbook_process import WorkbookProcess
+from gateway.web.settings import Settings
+from gateway.web.spreadsheet import BOM, Cell, ReportTable, Workbook, as_csv
 from gateway.words import translate
 
 from ..history.names import HistoryNames
@@ -226,34 +226,41 @@ class HistoryHandlers(PartHandlers):
     ) -> Response:
         if query.problems:
             return refused(request, query.problems[0])
-        title = names.text(subject.name)
+        return await workbook_response(
+            request, history_workbook, subject, query, self._context.settings, names.lang
+        )
 
-        async def fill(process: WorkbookProcess) -> None:
-            await process.begin_table(subject.name, title, _heads(subject, names))
-            rows: list[list[Cell]] = []
-            count = 0
-            async with (
-                self._lock,
-                History.open(self._context.settings.journal) as history,
-                aclosing(subject.entries(history, query, names.zone)) as found,
-            ):
-                async for entry in found:
-                    if count == MAX_WORKBOOK_ROWS:
-                        rows.append([names.text("workbook-cut", most=MAX_WORKBOOK_ROWS)])
-                        break
-                    count += 1
-                    rows.append(subject.cells(entry, names))
-                    if len(rows) == ROWS_PER_PIECE:
-                        await process.add_rows(rows)
-                        rows.clear()
-                if history.scanned_until is not None:
-                    rows.append([names.text("stopped", time=names.time(history.scanned_until))])
-            await process.add_rows(rows)
 
-        try:
-            return await workbook_response(_file_name(subject, query), title, fill)
-        except JournalFailed as failure:
-            return refused(request, unreadable(failure), 503)
+def history_workbook(
+    subject: Subject, query: HistoryQuery, settings: Settings, lang: str
+) -> Workbook | Sentence:
+    """What a query admits, as a workbook; or why the history cannot be read."""
+    names = HistoryNames(settings, lang)
+    title = names.text(subject.name)
+    try:
+        rows = asyncio.run(_workbook_rows(subject, query, settings, names))
+    except JournalFailed as failure:
+        return unreadable(failure)
+    table = ReportTable(subject.name, title, _heads(subject, names), rows)
+    return Workbook(_file_name(subject, query), title, [table])
+
+
+async def _workbook_rows(
+    subject: Subject, query: HistoryQuery, settings: Settings, names: HistoryNames
+) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    async with (
+        History.open(settings.journal) as history,
+        aclosing(subject.entries(history, query, names.zone)) as found,
+    ):
+        async for entry in found:
+            if len(rows) == MAX_WORKBOOK_ROWS:
+                rows.append([names.text("workbook-cut", most=MAX_WORKBOOK_ROWS)])
+                break
+            rows.append(subject.cells(entry, names))
+        if history.scanned_until is not None:
+            rows.append([names.text("stopped", time=names.time(history.scanned_until))])
+    return rows
 
 
 def unreadable(failure: JournalFailed) -> Sentence:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
@@ -37,13 +38,12 @@ from gateway.capabilities.visitors.statistics.results import (
     parse_day,
     period_containing,
 )
-from gateway.model import ConfigError
+from gateway.model import ConfigError, Sentence, sentence
 from gateway.web.charts import svg_text
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import request_language, workbook_response
 from gateway.web.settings import title_in
-from gateway.web.spreadsheet import ReportTable, as_csv
-from gateway.web.workbook_process import WorkbookProcess
+from gateway.web.spreadsheet import ReportTable, Workbook, as_csv
 from gateway.words import translate
 
 from .settings import VisitorsSettings
@@ -107,18 +107,11 @@ class StatisticsHandlers(PartHandlers):
         )
 
     async def _workbook(self, request: Request) -> Response:
-        lang = request_language(request)
-        try:
-            name, title, tables = await self._answers.workbook(request.query_params, lang)
-        except StatisticsFailed as failure:
-            return _unavailable(request, failure)
-
-        async def fill(process: WorkbookProcess) -> None:
-            for table in tables:
-                await process.begin_table(table.key, table.title, table.heads)
-                await process.add_rows(table.rows)
-
-        return await workbook_response(name, title, fill)
+        context = self._context
+        return await workbook_response(
+            request, visitors_workbook, context.settings.parts["visitors"], context.settings.journal,
+            context.clock.now().wall_ms // 1000, dict(request.query_params), request_language(request),
+        )  # fmt: skip
 
     async def _report(self, request: Request) -> Response:
         try:
@@ -192,15 +185,6 @@ class StatisticsAnswers:
 
         return await self._analyse_and_show(query, lang, show)
 
-    async def workbook(self, query: Query, lang: str) -> tuple[str, str, list[ReportTable]]:
-        """The name of a file, the title, and the tables. Raises `StatisticsFailed`."""
-
-        def show(question: StatisticsQuery) -> tuple[str, str, list[ReportTable]]:
-            tables = workbook_tables(question.analyst, question.analysis, question.formatter)
-            return question.name, question.formatter.period_title(question.analysis.period), tables
-
-        return await self._analyse_and_show(query, lang, show)
-
     async def report(self, query: Query, lang: str, style: str) -> str:
         """A page to print. Raises `StatisticsFailed`."""
         site = title_in(self._context.settings.title, lang, "")
@@ -232,6 +216,21 @@ class StatisticsAnswers:
     def _settings(self) -> VisitorsSettings:
         settings: VisitorsSettings = self._context.settings.parts["visitors"]
         return settings
+
+
+def visitors_workbook(
+    settings: VisitorsSettings, journal: Path, now_s: int, query: Query, lang: str
+) -> Workbook | Sentence:
+    """An analysis as a workbook, or why the statistics cannot be read. `now_s`: Unix time."""
+    formatter = Formatter(lang, settings.centre)
+    try:
+        with contextlib.closing(asyncio.run(open_figures(settings.statistics_file, journal))) as figures:
+            analyst = Analyst(figures, settings.centre, now_s)
+            question = _parse_question(query, analyst, formatter)
+            tables = workbook_tables(analyst, question.analysis, formatter)
+    except StatisticsFailed as failure:
+        return sentence(f"error.{failure.key}", **failure.facts)
+    return Workbook(question.name, formatter.period_title(question.analysis.period), tables)
 
 
 def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> StatisticsQuery:
