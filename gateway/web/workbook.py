@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,8 +17,6 @@ from .spreadsheet import Cell, ReportTable, Share, Workbook
 MAX_SHEET_NAME_LENGTH = 31
 """Excel's limit, in characters."""
 MAX_COLUMN_WIDTH = 60
-NICENESS = 5
-"""Nobody waits for a workbook as for an alarm."""
 MEASURED_ROWS = 200
 """By which the width of the columns is chosen."""
 
@@ -116,7 +113,6 @@ def _display_text(cell: Cell) -> str:
 def main() -> None:
     """Write the workbook that the function from the input returns, and tell its name, or why there is
     none."""
-    os.nice(NICENESS)
     make, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the dashboard)
     made = make(*arguments)
     if isinstance(made, Workbook):

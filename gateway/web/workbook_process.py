@@ -33,11 +33,11 @@ async def make_workbook(path: Path, make: MakeWorkbook, *arguments: Any) -> str 
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            told, _ = await process.communicate(pickle.dumps((make, arguments)))
+            answer, _ = await process.communicate(pickle.dumps((make, arguments)))
             if process.returncode:
                 raise OSError(f"{path}: exit {process.returncode}")
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return msgspec.json.decode(told, type=str | Sentence)
+        return msgspec.json.decode(answer, type=str | Sentence)
