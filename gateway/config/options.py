@@ -168,6 +168,13 @@ def _is_topic_level(text: str) -> bool:
     return bool(text) and text.isprintable() and not set(text) & set("+/#")
 
 
+class NativeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[uplink.native]`: whether one message has the telemetry or the events of several devices, where the
+    platform knows that: fewer messages, each sent when the journal has committed it."""
+
+    several_streams: bool = False
+
+
 class SparkplugOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[uplink.sparkplug]`: the group and the name of this edge node (the id of the site unless stated),
     and the host application without which nothing is sent (none unless stated)."""
@@ -209,6 +216,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     token_file: Path | None = None
     dialect: str = "native"
     identity: Identity = Identity()
+    native: NativeOptions = NativeOptions()
     sparkplug: SparkplugOptions = SparkplugOptions()
     home_assistant: HomeAssistantOptions = HomeAssistantOptions()
     commands: tuple[str, ...] = ()
@@ -242,6 +250,7 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
             lambda its: not its.is_http or its.dialect == NATIVE or its.dialect not in BUILT_IN,
             "dialect-http",
         ),
+        "native": (lambda its: its.dialect == NATIVE or its.native == NativeOptions(), "dialect-other"),
         "sparkplug": (
             lambda its: its.dialect == SPARKPLUG or its.sparkplug == SparkplugOptions(),
             "dialect-other",

@@ -16,6 +16,8 @@ MAX_AT_MS = 253_402_300_799_999
 """The end of the year 9999."""
 MAX_LEDGER_ROWS = 10_000
 MAX_SITE_CHARACTERS = 128
+MAX_STREAMS = 10_000
+"""Of one message."""
 
 LaneName = Literal["alarm", "event", "telemetry"]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_COLUMN)]
@@ -58,6 +60,23 @@ class ReceivedRecords(msgspec.Struct, frozen=True):
     backfill: bool = False
     site: str = ""
     """Not in the dialect. Who states another site than that of the topic is mistaken."""
+
+
+class ReceivedStream(msgspec.Struct, frozen=True):
+    """Records of one device."""
+
+    device: Name
+    records: list[ReceivedRecord]
+
+
+class ReceivedStreams(msgspec.Struct, frozen=True):
+    """Records of several devices in one lane."""
+
+    epoch: Name
+    lane: LaneName
+    streams: Annotated[list[ReceivedStream], msgspec.Meta(max_length=MAX_STREAMS)]
+    backfill: bool = False
+    site: str = ""
 
 
 class UrgentAlarm(ReceivedFields, frozen=True):
@@ -107,14 +126,15 @@ class Parsed(msgspec.Struct, frozen=True):
     body: ReceivedRecords | ReceivedLedger | UrgentAlarm
 
 
+_decode_streams = msgspec.json.Decoder(ReceivedStreams).decode
 _decode_envelope = msgspec.json.Decoder(ReceivedRecords).decode
 _decode_ledger = msgspec.json.Decoder(ReceivedLedger).decode
 _decode_urgent = msgspec.json.Decoder(UrgentAlarm).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def parse(message: IncomingMessage) -> Parsed:
-    """Raises `Rejected`."""
+def parse(message: IncomingMessage) -> list[Parsed]:
+    """What a message says; of several streams, each by itself. Raises `Rejected`."""
     topic, payload = message.topic, message.payload
     site, decode = _route(topic)
     try:
@@ -123,14 +143,31 @@ def parse(message: IncomingMessage) -> Parsed:
         raise Rejected("fields") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected("json") from error
+    streams = [body]
+    if isinstance(body, ReceivedStreams):
+        _check_identity(body, site, f"linli/v1/{site}/{body.lane}", topic)
+        streams = [
+            ReceivedRecords(body.epoch, each.device, body.lane, each.records, body.backfill)
+            for each in body.streams
+        ]
+    elif isinstance(body, ReceivedRecords):
+        _check_identity(body, site, f"linli/v1/{site}/{body.device}/{body.lane}", topic)
+    return [_parsed(message, site, each) for each in streams]
+
+
+def _check_identity(body: ReceivedRecords | ReceivedStreams, site: str, wanted: str, topic: str) -> None:
+    if topic != wanted or body.site not in ("", site):
+        raise Rejected("identity")
+
+
+def _parsed(message: IncomingMessage, site: str, body: Any) -> Parsed:
+    """Raises `Rejected`."""
     moments: list[Any] = [body] if isinstance(body, UrgentAlarm) else []
     if isinstance(body, ReceivedRecords):
-        if topic != f"linli/v1/{site}/{body.device}/{body.lane}" or body.site not in ("", site):
-            raise Rejected("identity")
         moments = body.records
     if not all(bytes(each.data).startswith(b"{") for each in moments):
         raise Rejected("fields")
-    return Parsed(message, site, _without_nul(body, moments) if b"\\u0000" in payload else body)
+    return Parsed(message, site, _without_nul(body, moments) if b"\\u0000" in message.payload else body)
 
 
 def _route(topic: str) -> tuple[str, Callable[[bytes], Any]]:
@@ -141,6 +178,8 @@ def _route(topic: str) -> tuple[str, Callable[[bytes], Any]]:
             decode = _decode_envelope
         case ["linli", "v1", site, "ledger", *part] if all(map(str.isdecimal, part)) and len(part) < 2:
             decode = _decode_ledger
+        case ["linli", "v1", site, lane] if lane in LANES:
+            decode = _decode_streams
         case ["linli", "v1", site, "urgent"]:
             decode = _decode_urgent
         case _:
@@ -166,7 +205,8 @@ def _without_nul(body: Any, moments: list[Any]) -> Any:
     except (msgspec.DecodeError, RecursionError) as error:
         raise Rejected("json") from error
     if isinstance(body, ReceivedRecords):
-        return msgspec.structs.replace(body, epoch=_replace_nul(body.epoch), records=clean)
+        names = {"epoch": _replace_nul(body.epoch), "device": _replace_nul(body.device)}
+        return msgspec.structs.replace(body, records=clean, **names)
     return clean[0] if clean else msgspec.convert(_replace_nul(msgspec.to_builtins(body)), ReceivedLedger)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections import Counter
@@ -21,7 +22,7 @@ from .database import Database, MessageRefused, Reject
 from .messages import LANES, Parsed, Rejected, parse
 
 FILTERS = (
-    *(f"linli/v1/+/+/{lane}" for lane in LANES),
+    *(f"linli/v1/+/{level}{lane}" for lane in LANES for level in ("+/", "")),
     "linli/v1/+/ledger",
     "linli/v1/+/ledger/+",
     "linli/v1/+/urgent",
@@ -111,7 +112,8 @@ class Receiver:
                 messages = await inbox.take()
                 try:
                     async with asyncio.timeout(STORE_TIMEOUT_S):
-                        await self._store(database, [self._parse(each) for each in messages])
+                        parsed = itertools.chain.from_iterable(map(self._parse, messages))
+                        await self._store(database, list(parsed))
                 except TimeoutError as error:
                     raise LinkDown("database-slow", seconds=STORE_TIMEOUT_S) from error
                 failpoint("stored")
@@ -160,13 +162,13 @@ class Receiver:
             elif isinstance(only, Parsed):
                 await self._store(database, [self._reject(only.message, "database")])
 
-    def _parse(self, message: IncomingMessage) -> Parsed | Reject:
+    def _parse(self, message: IncomingMessage) -> Sequence[Parsed | Reject]:
         try:
             if message.error:
                 raise Rejected("size")
             return parse(message)
         except Rejected as rejected:
-            return self._reject(message, rejected.reason)
+            return [self._reject(message, rejected.reason)]
 
     def _reject(self, message: IncomingMessage, reason: str) -> Reject:
         self.rejected[reason] += 1

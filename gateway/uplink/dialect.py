@@ -68,6 +68,8 @@ class Dialect(ABC):
 
     max_message_bytes = 0
     """Largest message that the platform takes, where the broker would take a larger one; 0: any."""
+    waits_for_commit = False
+    """Whether telemetry is sent when the journal has committed it, a window at a time, and not before."""
     heartbeat_interval_s = 0.0
     """Seconds between heartbeats; 0: none."""
 

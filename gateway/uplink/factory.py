@@ -33,7 +33,10 @@ def build_dialect(
 ) -> Dialect:
     """The dialect of an uplink of a site. `epoch`: of the journal; `correct_stamp`: corrects a stamp from
     a clock that was not set."""
-    native = NativeDialect(site.centre.id, epoch, correct_stamp, options.command_keys)
+    several = options.native.several_streams
+    native = NativeDialect(
+        site.centre.id, epoch, correct_stamp, options.command_keys, several_streams=several
+    )
     if options.dialect == NATIVE:
         return native
     streams = filter_of(options, site.devices.values())

@@ -15,7 +15,7 @@ from gateway.journal import Delivery
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
-from .dialect import Dialect, Message
+from .dialect import Dialect, Message, group_by_device
 from .link import Link
 
 MAX_IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
@@ -132,9 +132,12 @@ class PoisonDetector:
         for key in map(_record_key, records):
             self._lost_connections.pop(key, None)
 
-    def record_refusal(self, records: Iterable[Record]) -> None:
-        """The broker has refused a message with these: the next connection finds out which one it is."""
-        self._lost_connections |= dict.fromkeys(map(_record_key, records), 1)
+    def record_refusal(self, records: Sequence[Record]) -> None:
+        """The broker has refused a message with these: the next connection finds out which one it is. Of
+        several devices, each is sent separately at first."""
+        of_one_device = all(record.device == records[0].device for record in records)
+        for key in map(_record_key, records):
+            self._lost_connections[key] = max(self._lost_connections.get(key, 0), int(of_one_device))
 
     def record_acknowledgement(self, records: Iterable[Record]) -> None:
         """The broker has acknowledged a message with these."""
@@ -164,8 +167,9 @@ class DeliveryBatch:
 
 
 class _Sending(NamedTuple):
-    """A message, and the batch that waits for it."""
+    """A message, and the batch that waits for it. `number`: its place in the order of sending."""
 
+    number: int
     batch: DeliveryBatch
     records: Sequence[Record]
     message: Message
@@ -189,8 +193,8 @@ class _HeldTopic:
     def hold(self, sending: _Sending) -> None:
         self.messages.append(sending)
         # Those that were in flight are refused one after the other, while newer ones wait already.
-        if len(self.messages) > 1 and self.messages[-2].records[0].seq > sending.records[0].seq:
-            self.messages = deque(sorted(self.messages, key=lambda each: each.records[0].seq))
+        if len(self.messages) > 1 and self.messages[-2].number > sending.number:
+            self.messages = deque(sorted(self.messages, key=lambda each: each.number))
 
 
 class LaneSender:
@@ -216,6 +220,7 @@ class LaneSender:
         self._single_send = single_send
         self._count_acknowledged = count_acknowledged
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT[lane])
+        self._numbers = itertools.count()
         self._batches: deque[DeliveryBatch] = deque()
         self._in_flight: dict[asyncio.Future[None], tuple[_Sending, float]] = {}
         self._held: dict[str, _HeldTopic] = {}
@@ -241,15 +246,19 @@ class LaneSender:
                     batch.dead_letters.append((part[0], "oversize"))
                 else:
                     batch.unacknowledged += 1
-                    sending = _Sending(batch, part, message)
+                    sending = _Sending(next(self._numbers), batch, part, message)
                     if message.topic in self._held:
                         await self._hold_behind(sending)
                     else:
                         await self._publish(sending)
 
     def _groups(self, records: Iterable[Record], backfill: bool) -> Iterator[list[Record]]:
-        """The records of each message; suspects separately."""
-        for group in self._dialect.group(records, backfill=backfill):
+        """The records of each message; while messages go singly, those of each device separately, and of
+        them the suspects."""
+        groups = self._dialect.group(records, backfill=backfill)
+        if self._poison.must_send_singly:
+            groups = itertools.chain.from_iterable(map(group_by_device, groups))
+        for group in groups:
             for _, run in itertools.groupby(
                 group, lambda record: _record_key(record) if self._poison.is_suspect(record) else None
             ):
@@ -337,7 +346,7 @@ class LaneSender:
         failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
         sending, _ = self._in_flight[future]
-        batch, records, message = sending
+        _, batch, records, message = sending
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = REFUSAL_REASONS.get(int(str(error.facts["code"])))
             if reason is None:

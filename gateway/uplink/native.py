@@ -6,12 +6,12 @@ epoch, device and lane the numbers run from 1 without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from gateway import __version__
 from gateway.base.log import error_text
 from gateway.journal import LedgerRow
 from gateway.model import (
@@ -29,15 +29,20 @@ from gateway.model import (
 )
 from gateway.services.commands import CommandRow
 
-from .dialect import Dialect, Message, Request
+from .dialect import Dialect, Message, Request, group_by_device
 
 CorrectStamp = Callable[[Stamp], Stamp]
 """Corrects a stamp from a clock that was not set."""
 
+VERSION = "1.1"
+"""Of the document. What a minor version adds is off unless the site turns it on, or may be ignored."""
 MAX_COMMAND_BYTES = 8192
 """A command is stored, audited and reported upstream."""
 MAX_ATTACHMENT_BYTES = 262_144
 """Of a site file: ten times that of a thousand devices is never needed."""
+
+MAX_RECORDS_PER_MESSAGE = 400
+"""Of several devices in one message: more seldom fit what brokers take."""
 
 LaneName = Literal["alarm", "event", "telemetry"]
 
@@ -64,6 +69,24 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     records: list[Entry]
     backfill: bool = False
     """These were delayed by an outage: `latest` may have reported newer ones."""
+
+
+class DeviceRecords(msgspec.Struct, frozen=True):
+    """Consecutive records of one device."""
+
+    device: str
+    records: list[Entry]
+
+
+class Streams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Since version 1.1 of this document: the records of several devices in one lane, telemetry or events,
+    in place of an `Envelope` for each. Only where the site says `several_streams = true` in
+    `[uplink.native]`."""
+
+    epoch: str
+    lane: LaneName
+    streams: list[DeviceRecords]
+    backfill: bool = False
 
 
 class LatestEntry(Entry, frozen=True):
@@ -180,9 +203,13 @@ class NativeDialect(Dialect):
         epoch: str,
         correct_stamp: CorrectStamp = lambda at: at,
         command_keys: Mapping[str, str] | None = None,
+        *,
+        several_streams: bool = False,
     ) -> None:
-        """`command_keys`: the public keys of those who sign commands, in Base64, by id."""
+        """`command_keys`: the public keys of those who sign commands, in Base64, by id. `several_streams`:
+        whether messages of telemetry and events are of several devices."""
         self._site = site
+        self.waits_for_commit = self._several_streams = several_streams
         self._command_keys = command_keys or {}
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
@@ -192,8 +219,28 @@ class NativeDialect(Dialect):
     def command_topics(self) -> Sequence[str]:
         return (f"{self._root}/command",)
 
+    def group(self, records: Iterable[Record], *, backfill: bool = False) -> Iterator[list[Record]]:
+        streams = list(group_by_device(records))
+        if not streams or not self._has_several(streams[0][0]):
+            yield from streams
+            return
+        ordered = list(itertools.chain.from_iterable(streams))
+        for first in range(0, len(ordered), MAX_RECORDS_PER_MESSAGE):
+            yield ordered[first : first + MAX_RECORDS_PER_MESSAGE]
+
+    def _has_several(self, record: Record) -> bool:
+        """Whether its message is of several devices. An alarm never waits for other records."""
+        return self._several_streams and record.lane is not Lane.ALARM
+
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
         first = records[0]
+        if self._has_several(first):
+            streams = [
+                DeviceRecords(stream[0].device, [Entry(*self._entry_fields(record)) for record in stream])
+                for stream in group_by_device(records)
+            ]
+            lane = _lane_name(first.lane)
+            return Message(f"{self._root}/{lane}", _encode(Streams(self._epoch, lane, streams, backfill)))
         entries = [Entry(*self._entry_fields(record)) for record in records]
         envelope = Envelope(self._epoch, first.device, _lane_name(first.lane), entries, backfill)
         return Message(f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope))
@@ -283,7 +330,7 @@ def _lane_name(lane: Lane) -> LaneName:
 
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3.0 document of this dialect."""
-    types = (Envelope, Latest, Urgent, Ledger, CommandMessage, Reply, Status)
+    types = (Envelope, Streams, Latest, Urgent, Ledger, CommandMessage, Reply, Status)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     lanes = {lane.name.lower(): lane for lane in Lane}
     channels = {
@@ -306,6 +353,15 @@ def asyncapi() -> dict[str, Any]:
             }
             for name in ("latest", "urgent", "ledger", "command", "reply", "status")
         },
+        **{
+            f"{lane}-streams": {
+                "address": f"linli/v1/{{site}}/{lane}",
+                "parameters": {"site": {"description": "The id of the site."}},
+                "messages": {"streams": {"$ref": "#/components/messages/streams"}},
+            }
+            for lane in lanes
+            if lane != "alarm"
+        },
         "ledger-part": {
             "address": "linli/v1/{site}/ledger/{part}",
             "parameters": {
@@ -317,6 +373,7 @@ def asyncapi() -> dict[str, Any]:
     }
     payloads = {
         "records": Envelope,
+        "streams": Streams,
         "latest": Latest,
         "urgent": Urgent,
         "ledger": Ledger,
@@ -328,7 +385,7 @@ def asyncapi() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Linli Gateway native dialect",
-            "version": __version__,
+            "version": VERSION,
             "description": " ".join((__doc__ or "").split()),
             "license": {"name": "Apache-2.0"},
         },

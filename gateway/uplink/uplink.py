@@ -409,7 +409,9 @@ class Uplink:
                 continue
             batch, sent = sender.start_batch(), 0
             while window.pos is None or sent < len(window.records):
-                if fresh := window.records[sent : window.ready_count]:
+                fresh = window.records[sent : window.ready_count]
+                is_due = window.pos is not None or not self._dialect.waits_for_commit or journal.failure
+                if fresh and is_due:
                     sent += len(fresh)
                     await sender.send(batch, [record for record in fresh if self._selects(record)])
                 else:

@@ -65,6 +65,14 @@ class Publisher:
         message = envelope(records, **more)
         self._conforming(f"linli/v1/{site}/{message['device']}/{message['lane']}", "Envelope", message)
 
+    def send_streams(
+        self, site: str, streams: dict[str, list[dict[str, Any]]], *, topic_lane: str = "telemetry"
+    ) -> None:
+        """Telemetry of several devices."""
+        named = [{"device": device, "records": records} for device, records in streams.items()]
+        message = {"epoch": "e1", "lane": "telemetry", "streams": named}
+        self.send_bytes(f"linli/v1/{site}/{topic_lane}", json.dumps(message).encode())
+
     def send_ledger(self, site: str, *rows: dict[str, Any], epoch: str = "e1", part: int = 1) -> None:
         topic = f"linli/v1/{site}/ledger" + (f"/{part}" if part > 1 else "")
         self._conforming(topic, "Ledger", {"epoch": epoch, "rows": rows, "part": part}, retain=True)

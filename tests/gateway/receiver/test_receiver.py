@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.base.clock import SystemClock
+from gateway.config.options import NativeOptions
 from gateway.model import Lane
 from gateway.receiver import Database, DayReport, Receiver, make_reports
 from gateway.receiver.receiver import FILTERS
@@ -77,6 +78,32 @@ async def test_everything_of_our_gateway_arrives_once_and_is_complete(
     assert [data["x"] for lane, _, data in stored if lane == "alarm"] == ["smoke \ufffd \\ \t \n “烟”"]
     assert (found.records, found.missing) == (122, [])
     assert not receiver.rejected
+
+
+async def test_several_streams_in_one_envelope(broker: Broker, database: Postgres, tmp_path: Path) -> None:
+    """Those of our gateway, and those of others; what is wrong with one of them costs no other message."""
+    several = NativeOptions(several_streams=True)
+    async with (
+        receiving(broker.url, database.url) as receiver,
+        uplink_kit.gateway(tmp_path, broker.port, native=several) as sender,
+    ):
+        for device in ("d", "e", "f"):
+            sender.tell(Lane.EVENT, device=device)
+            await sender.history(rows=2, each=20, device=device)
+        await eventually(sender.caught_up)
+        await eventually(lambda: count(database) == 123)
+        epoch = sender.journal.epoch
+        for device in ("d", "e", "f"):
+            assert seqs(database, "centre", epoch, device) == [*range(1, 41)]
+        with publisher(broker.port) as foreign:
+            foreign.send_streams("s", {"d": [record(1), record(2)], "e": [record(1)]})
+            foreign.send_streams("s", {"d": [record(2), record(3)]})
+            foreign.send_streams("s", {"d": [record(4)]}, topic_lane="event")
+            foreign.send_streams("s", {"d": [record(4, data="no object")]})
+        await eventually(lambda: receiver.rejected.total() == 2)
+        await eventually(lambda: seqs(database, "s") == [1, 2, 3])
+        assert seqs(database, "s", device="e") == [1]
+        assert receiver.rejected == {"identity": 1, "fields": 1}
 
 
 async def test_repeated_and_out_of_order_and_from_another_epoch(broker: Broker, database: Postgres) -> None:

@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.base.clock import SystemClock
-from gateway.config.options import UplinkOptions
+from gateway.config.options import NativeOptions, UplinkOptions
 from gateway.journal import Journal, StreamFilter
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
@@ -206,7 +206,13 @@ class Gateway:
     def start(self, port: int, **options: Any) -> None:
         trust = {"commands": ("open",), "trust": {"open": "broker"}}
         named = {"url": f"mqtt://127.0.0.1:{port}", **trust, **options}
-        dialect = NativeDialect("centre", self.journal.epoch, command_keys=named.get("command_keys"))
+        native = named.get("native", NativeOptions())
+        dialect = NativeDialect(
+            "centre",
+            self.journal.epoch,
+            command_keys=named.get("command_keys"),
+            several_streams=native.several_streams,
+        )
         self.uplink = Uplink(
             "uplink", UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
         )
