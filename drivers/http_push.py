@@ -32,6 +32,7 @@ from gateway.model import (
     ReadFailed,
     Value,
     is_host,
+    sentence,
 )
 from gateway.wire.codec import point_value_at, value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
@@ -216,10 +217,7 @@ def _parse_document(text: str) -> Raw:
     if text[:1] != "<":
         return parse_json(text)
     check_parts(text, XML_MARKS, MAX_OBJECTS)
-    try:
-        return _parse_xml(text)
-    except (ValueError, RecursionError) as error:
-        raise ReadFailed("not-xml", reason=error) from error
+    return _parse_xml(text)
 
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -244,17 +242,17 @@ def _parse_value(text: str) -> Value:
 def _parse_xml(text: str) -> Raw:
     """The root's children by local name; a repeated name makes a list.
 
-    Raises `ValueError`, also for a document type: its entities could expand without limit or read files.
+    Raises `ReadFailed`, also for a document type: its entities could expand without limit or read files.
     """
     root: dict[str, Any] = {}
     open_elements: list[tuple[str, dict[str, Any], list[str]]] = [("", root, [])]
 
     def reject_doctype(*_: object) -> None:
-        raise ValueError("it has a document type")
+        raise ReadFailed("not-xml", reason=sentence("cause.document-type"))
 
     def start_element(name: str, _: object) -> None:
         if len(open_elements) > MAX_XML_DEPTH:
-            raise ValueError("too many elements within elements")
+            raise ReadFailed("not-xml", reason=sentence("cause.too-deep"))
         open_elements.append((name.rpartition(" ")[2], {}, []))
 
     def end_element(_: str) -> None:
@@ -280,7 +278,8 @@ def _parse_xml(text: str) -> Raw:
     try:
         parser.Parse(_UNESCAPED_AMPERSAND.sub("&amp;", text.translate(_CONTROL_CHARACTERS)), True)
     except expat.ExpatError as error:
-        raise ValueError(error) from error
+        place = sentence("cause.form-at", line=error.lineno, column=error.offset + 1)
+        raise ReadFailed("not-xml", reason=place) from error
     (tree,) = root.values()
     return tree
 

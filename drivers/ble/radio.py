@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
+from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed, sentence
 from gateway.wire.inbox import FairInbox
 from gateway.wire.log import log_warning
 
@@ -54,9 +54,14 @@ def _read_key(file: Path | None) -> bytes | ReadFailed | None:
         if file.stat().st_mode & 0o077:
             return ReadFailed("ble-key-open", file=file)
         key = bytes.fromhex(file.read_text("ascii"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return ReadFailed("ble-key-unreadable", file=file, reason=error)
-    return key if len(key) == 16 else ReadFailed("ble-key-unreadable", file=file, reason=len(key))
+    except ValueError:
+        return ReadFailed("ble-key-unreadable", file=file, reason=sentence("cause.not-hexadecimal"))
+    if len(key) == 16:
+        return key
+    reason = sentence("cause.digits", count=2 * len(key))
+    return ReadFailed("ble-key-unreadable", file=file, reason=reason)
 
 
 class _Sender:

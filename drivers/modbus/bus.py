@@ -5,7 +5,8 @@ line a late or repeated reply looks like that to the next request for as many re
 after a timeout, or a reply that came twice, requests for other registers ask for more: replies of different
 length can be told apart. Nothing tells a late reply that has a wrong unit or length as well. A TCP
 connection that the other end has closed, as many do when it is idle or after each reply, is opened anew
-within the request.
+within the request; if it stays open but is mute after the first reply, each request has a connection of its
+own.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ MAX_SILENT_REQUESTS = 2
 may have dropped it without a word."""
 
 
+MAX_MUTE_CONNECTIONS = 2
+"""Connections in a row that were mute after their first reply, after which each serves for one only."""
+
+
 class _Registers(ReadHoldingRegistersResponse):
     """Unpacks all registers at once; pymodbus unpacks them one by one, and formats a log line for each."""
 
@@ -115,6 +120,10 @@ class ModbusBus(Bus):
         """The number of the last request on TCP."""
         self._silent_requests = 0
         """In a row."""
+        self._replies = 0
+        """On this connection."""
+        self._mute_connections = 0
+        """In a row: without a second reply."""
         self._given_up_at = float("-inf")
         """When the last request timed out, in monotonic seconds."""
         self._answering_units: set[int] = set()
@@ -135,6 +144,7 @@ class ModbusBus(Bus):
     async def open(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Open the port or connection, instead of the one before. Raises `LinkDown`."""
         self.close()
+        self._replies = 0
         self._framer.begin_connection()
         client = _create_client(self._options, self._framer)
         client.ctx.trace_connect = lambda is_up: None if is_up else self._end_request(_ConnectionEnded(""))
@@ -315,6 +325,8 @@ class ModbusBus(Bus):
                 failed = self._framer.classify_failure()
                 if self._is_open():
                     self._silent_requests += 1
+                    if self._replies == 1 and self._silent_requests == MAX_SILENT_REQUESTS:
+                        self._mute_connections += 1
                     self._record_timeout(unit)
                     raise failed from error
                 if not repeatable and self._reopens:
@@ -326,13 +338,18 @@ class ModbusBus(Bus):
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError
         self._silent_requests = 0
+        self._replies += 1
+        if self._replies > 1:
+            self._mute_connections = 0
         self._answering_units.add(unit)
         return reply
 
     async def _get_ready(self) -> ModbusBaseClient:
         """The client for the next request: open, in step, and with nothing left to read."""
         await self._await_silence()
-        is_usable = self._framer.is_in_step and self._silent_requests < MAX_SILENT_REQUESTS
+        is_used_up = self._replies > 0 and self._mute_connections >= MAX_MUTE_CONNECTIONS
+        is_quiet = self._silent_requests >= MAX_SILENT_REQUESTS
+        is_usable = self._framer.is_in_step and not is_quiet and not is_used_up
         if not (self._is_open() and is_usable) and self._reopens:
             await self.open(max(self.timeout_s, RECONNECT_TIMEOUT_S))
         if not self._client or not self._is_open():

@@ -113,9 +113,14 @@ def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]
 
 
 def _schema_of(file: Path) -> str:
-    """The schema that the file names: `site`, `profile`, `dialect`, or that of a document; "" if none."""
+    """The schema that the file names, and which is wrong if it has the tables of another: `site`,
+    `profile`, `dialect`, or that of a document; "" if none."""
     try:
-        found = re.search(r"^\s*schema\s*=\s*[\"']linli/(\w+)/", read_text(file), re.MULTILINE)
+        text = read_text(file)
     except TomlError:
         return ""
+    for schema, table in (("site", "site"), ("profile", "points")):
+        if re.search(rf"^\s*\[{table}[].]", text, re.MULTILINE):
+            return schema
+    found = re.search(r"^\s*schema\s*=\s*[\"']linli/(\w+)/", text, re.MULTILINE)
     return found[1] if found else ""

@@ -156,6 +156,7 @@ def _type_mistake(name: str, field_type: Any, value: Any, reason: str) -> FieldM
     key = "value-wrong"
     if unknown := re.match(r"Object contains unknown field `(.+?)`", reason):
         key, facts["key"] = "key-unknown-within", unknown[1]
+        facts["known"] = ", ".join(_keys(msgspec.inspect.type_info(field_type))) or "–"
     elif missing := re.match(r"Object missing required field `(.+?)`", reason):
         key, facts["key"] = "key-missing", missing[1]
     elif (invalid := re.match(r"Invalid enum value '?(.+?)'?( - |$)", reason)) and choices:
@@ -184,6 +185,13 @@ def _find_refused(name: str, value: Any, reason: str) -> tuple[tuple[str, ...], 
     return tuple(path), value
 
 
+def _keys(type_info: Any) -> list[str]:
+    """The keys of the tables that a type admits, wherever they are within it."""
+    if isinstance(type_info, msgspec.inspect.StructType | msgspec.inspect.TypedDictType):
+        return [field.encode_name for field in type_info.fields]
+    return list(dict.fromkeys(key for part in _parts(type_info) for key in _keys(part)))
+
+
 def _choices(type_info: Any) -> list[str]:
     """The words that a type admits, wherever they are within it."""
     if isinstance(type_info, msgspec.inspect.EnumType):
@@ -192,14 +200,14 @@ def _choices(type_info: Any) -> list[str]:
         return [str(value) for value in type_info.values]
     if isinstance(type_info, msgspec.inspect.StructType | msgspec.inspect.TypedDictType):
         return [word for field in type_info.fields for word in _choices(field.type)]
-    names = ("types", "item_types", "item_type", "key_type", "value_type")
-    inner = [getattr(type_info, name, ()) for name in names]
-    return [
-        word
-        for each in inner
-        for part in (each if isinstance(each, tuple) else (each,))
-        for word in _choices(part)
-    ]
+    return [word for part in _parts(type_info) for word in _choices(part)]
+
+
+def _parts(type_info: Any) -> Iterator[Any]:
+    """The types within a union, list or table."""
+    for name in ("types", "item_types", "item_type", "key_type", "value_type"):
+        part = getattr(type_info, name, ())
+        yield from part if isinstance(part, tuple) else (part,)
 
 
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")

@@ -196,7 +196,10 @@ class TomlReader:
 def has_named_tables(data: Table, section: str) -> bool:
     """Whether all of a section is in tables with a name, not in `[section]` itself."""
     tables = data.get(section, {})
-    return isinstance(tables, dict) and all(isinstance(each, dict | list) for each in tables.values())
+    return isinstance(tables, dict) and all(
+        isinstance(each, dict) or (isinstance(each, list) and all(isinstance(item, dict) for item in each))
+        for each in tables.values()
+    )
 
 
 def table_names(data: Table, section: str) -> list[str]:

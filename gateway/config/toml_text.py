@@ -290,6 +290,8 @@ def _value_mistake(value: str, reason: str) -> str:
         return "toml-backslash"
     if value.count('"') % 2 or value.count("'") % 2:
         return "toml-quote-open"
+    if value.count("{") > value.count("}"):
+        return "toml-brace-open"
     if value.count("[") != value.count("]") or value.count("{") != value.count("}"):
         return "toml-bracket-open"
     return next(key for key, pattern in _VALUES if re.match(pattern, value))

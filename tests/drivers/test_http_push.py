@@ -409,6 +409,7 @@ def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
         parse_body(body)
     assert refused.value.key == "not-xml"
+    assert isinstance(refused.value.facts["reason"], dict), "a sentence of ours"
 
 
 MANY = MAX_OBJECTS + 1

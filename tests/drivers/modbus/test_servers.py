@@ -393,6 +393,28 @@ async def test_a_connection_that_was_dropped_without_a_word_is_replaced_before_t
     assert opened == 2
 
 
+async def test_a_server_that_is_mute_after_the_first_reply_of_each_connection() -> None:
+    """As a WiFi converter in github.com/wimb0/home-assistant-saj-r5-modbus/issues/92."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(12)
+        writer.write(right(request[:6], registers(request[6:])[:-2]))
+        await reader.read()
+
+    replies_in_a_row = 0
+    async with tcp(talk) as bus:
+        for _ in range(100):
+            try:
+                assert await bus.read(a_device()) == {"holding": {0: 0}}
+            except ReadFailed:
+                replies_in_a_row = 0
+            else:
+                replies_in_a_row += 1
+            if replies_in_a_row == 5:
+                break
+    assert replies_in_a_row == 5
+
+
 async def test_numbers_of_requests_are_never_one_apart() -> None:
     keeper = Keeper()
     keeper.end_after_reply = lambda asked: asked % 3 == 0

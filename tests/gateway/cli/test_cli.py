@@ -101,6 +101,17 @@ def test_check_warns_of_a_port_whose_number_changes(
         assert said.err == (f"{told} names: {names}\n" if warned else "")
 
 
+def test_a_site_file_with_the_first_line_of_a_device_model_is_a_site_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINLI_LANG", "en")
+    file = tmp_path / "site.toml"
+    file.write_text('schema = "linli/profile/1"\n[site]\nid = "x"\ntitle = "X"\n')
+    assert cli.main(["check", str(file)]) == 78
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith('the first line must be: schema = "linli/site/1"')
+
+
 def test_asyncapi_prints_the_document() -> None:
     done = linli("asyncapi")
     assert (json.loads(done.stdout), done.stderr) == (asyncapi(), "")

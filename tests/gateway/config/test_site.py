@@ -71,6 +71,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ('title = "Demo"', 'title = "Demo"\n\n[dashboard]\nport = 0', 8, "port-range"),
         ('title = "Demo"', 'title = "Demo"\n\n[journal]\nwindow = 60.0', 8, "window-range"),
         ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "ftp://x"', 8, "platform-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = ["mqtts://h:8883"]', 8, "value-text"),
         ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://[::1"', 8, "platform-url"),
         ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://h:99999"', 8, "platform-url"),
         ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://u:p@h"', 8, "platform-url"),
