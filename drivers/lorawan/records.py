@@ -112,8 +112,8 @@ TYPES_WITHOUT_CHANNEL = _by_type({
     65: "13",
 })  # fmt: skip
 """Elsys."""
-BYTES_AFTER_LENGTH = b"\x3b"
-"""Elsys: as many bytes as the first of them says."""
+BYTES_AFTER_LENGTH, SETTINGS = b"\x3b", b"\x3e"
+"""Elsys: as many bytes as the first of them says; all the rest."""
 
 
 def record_bytes(key: bytes, port: int = 0) -> int:
@@ -139,6 +139,8 @@ def split_records(
         length = lengths.get(key) or record_bytes(key, port)
         if key == BYTES_AFTER_LENGTH:
             length = 1 + data[key_bytes]
+        elif key == SETTINGS:
+            length = len(data)
         yield key, data[key_bytes : key_bytes + length] if length else None
         if not length:
             return

@@ -91,6 +91,9 @@ def _raw_reading(profile: Profile, example: Table) -> Any:
         raise ConfigError("example-form", **as_read(example["raw"])) from error
 
 
+_TABLES = "points", "examples", "actions", "fingerprint"
+
+
 class _ProfileReader(TomlReader):
     """The file of a device model."""
 
@@ -105,6 +108,9 @@ class _ProfileReader(TomlReader):
         if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
             self.add_mistake(("examples",), "table-expected", key="[examples]")
             return None
+        known = _ProfileKeys.__struct_fields__
+        others = [key for key, value in data.items() if key not in known and isinstance(value, dict | list)]
+        self.check_keys({key: data.pop(key) for key in others}, _TABLES, ())
         keys = self.build_struct(_ProfileKeys, data, ())
         if keys is None:
             return None

@@ -98,9 +98,14 @@ def diagnose(
         found += _diagnose_points(device)
         if device in polled:
             found += _diagnose_device(device, used, timeout_s)
-    waiting = [
-        device for device in devices if device.state is DeviceState.NOT_HEARD and not _is_mute(device)
-    ]
+    waiting = []
+    for device in devices:
+        if device.state is not DeviceState.NOT_HEARD or _is_mute(device):
+            continue
+        if device.pushes and device.tally.readings:
+            found.append(Diagnosis("device-valueless", device.name))
+        else:
+            waiting.append(device)
     if waiting:
         facts = {
             "count": len(waiting),

@@ -158,8 +158,8 @@ def _split_steps(path: str) -> tuple[Step, ...]:
 
 
 def is_valid_path(path: str) -> bool:
-    """Whether brackets are where they have a meaning."""
-    return not path or all(step is not None for step in _steps(path))
+    """Whether brackets are where they have a meaning, and it does not begin with the `$` of JSONPath."""
+    return not path or (not path.startswith("$") and all(step is not None for step in _steps(path)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -181,6 +181,12 @@ def test_records_of_room_sensors_do_not_hide_the_water_after_them(others: str) -
     assert values["water"] is True
 
 
+def test_the_settings_of_a_device_are_no_unknown_record() -> None:
+    points: Any = MODELS["thermometer/elsys-ers"].points
+    assert unknown_record(points, LorawanUplink(6, bytes.fromhex("3E3907010508"))) == ""
+    assert unknown_record(points, LorawanUplink(5, bytes.fromhex("7F01"))) == "7F"
+
+
 def test_a_record_that_is_cut_short_takes_nothing_from_an_earlier_one() -> None:
     assert read("water/elsys-ems", "01FFF6 1201 0100", 5) == ({"water": True, "temperature": -1}, {})
 

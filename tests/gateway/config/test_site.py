@@ -480,6 +480,16 @@ def test_a_wrong_profile_is_told_once_in_its_own_file(tmp_path: Path) -> None:
     assert profile_folders(site)[0] == own.parent.parent
 
 
+def test_a_table_of_a_profile_that_is_misspelt_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    text = (ROOT / "config/profiles/smoke/generic-rs485.toml").read_text("utf-8")
+    file.write_text(text.replace("[points.", "[point."), "utf-8")
+    with pytest.raises(Mistakes) as refused:
+        load_profile(file)
+    told = [(mistake.key, mistake.facts.get("known")) for mistake in refused.value.mistakes]
+    assert ("key-unknown", "points") in told
+
+
 VALUES = (
     '""', "-1", "1e999", "nan", "[]", "{}", "true", '"\\u0000"', "1979-05-27", '"../x"', '"mqtt://["',
     "[[1]]", "{ a = 1 }", "99999999999999999999",

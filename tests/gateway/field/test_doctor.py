@@ -125,6 +125,12 @@ def test_what_has_not_been_heard_is_named_and_its_line_is_not_well() -> None:
     assert "offline after 3 h at most" in said["en"]
 
 
+def test_a_device_that_sends_none_of_its_values_is_not_said_to_be_silent() -> None:
+    leak = DeviceSnapshot("leak", False, PollTally(polls=9), 60.0, pushes=True)
+    (finding,) = diagnose(None, [WELL, leak])
+    assert (finding.key, finding.device) == ("device-valueless", "leak")
+
+
 def test_a_failure_without_a_diagnosis_of_its_own_says_its_reason() -> None:
     (finding,) = diagnose(None, [WELL, dead("other")])
     assert translate("en", f"doctor.{finding.key}", name="Hall", **finding.facts).startswith(

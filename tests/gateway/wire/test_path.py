@@ -162,7 +162,7 @@ def test_a_path_leads_to_exactly_what_it_names(raw: Any, path: str, value: Any) 
 @pytest.mark.parametrize(
     ("path", "valid"),
     [("", True), ("a", True), ("a.0.b", True), ("a[].b[*].c[x.y=1.5].d", True), ("switch:0", True),
-     ("a[", False), ("a]", False), ("a[b]", False), ("a[b=[c]]", False), ("a[]b", False)],
+     ("a[", False), ("a]", False), ("a[b]", False), ("a[b=[c]]", False), ("a[]b", False), ("$.a", False)],
 )  # fmt: skip
 def test_a_path_is_checked(path: str, valid: bool) -> None:
     assert is_valid_path(path) == valid
