@@ -471,6 +471,9 @@ class Connection:
         """The broker has closed the connection, perhaps because of what it did not acknowledge."""
         now, learned = self._loop.time(), self._learned
         recent = [each for each in self._unacknowledged.values() if now - each.sent_s <= MAX_BLAME_DELAY_S]
+        has_published = any(each.item[0] == "publish" for each in recent)
+        if self._terms.version < 5 and has_published and learned.changes_qos(self._terms):
+            return
         refused = learned.record_lost_connection((each.item for each in recent), now)
         if refused:
             self._log_restriction(refused_item_error(refused, learned.refusals[refused].code))

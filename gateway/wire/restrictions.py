@@ -20,6 +20,9 @@ MAX_LOST_SUBSCRIBING = 2
 MAX_LOST_PUBLISHING = 5
 """The same for a topic without an acknowledged message: more than `MAX_LOST_CONNECTIONS` of the uplink,
 which first looks for a single record that the broker does not accept."""
+MAX_LOST_WITH_QOS_1, MAX_LOST_WITH_QOS_0 = 3, 2
+"""Connections in a row that messages cost with MQTT 3.1.1, after which QoS 0 is tried, and after which that
+was in vain."""
 MAX_LOST_PROVEN = 20
 """The same for a topic or filter that has been accepted before."""
 MIN_RETRY_S, MAX_RETRY_S = 60.0, 3600.0
@@ -117,11 +120,17 @@ class Restrictions:
         self._lost_connections: dict[Item, int] = {}
         """Connections that each suspect has been blamed for."""
         self._proven: set[Item] = set()
+        self._lost_publishing = 0
+        """Connections in a row that messages may have cost."""
+        self._knows_qos = False
+        """Whether it accepts QoS 1, or its refusals have another reason."""
 
     def initial_terms(self, now: float) -> ConnectTerms:
         """What to ask for in a new connection."""
         if now >= self._full_terms_at:
-            self.terms, self._full_terms_at = ConnectTerms(), now + UPGRADE_S
+            # QoS 0 was found out by losing connections: only a broker with MQTT 5 can say otherwise.
+            qos = 1 if self.terms.version == 5 else self.terms.qos
+            self.terms, self._full_terms_at = ConnectTerms(qos=qos), now + UPGRADE_S
             self.hopeless.clear()
         return self.terms
 
@@ -174,8 +183,26 @@ class Restrictions:
         self.refusals[item] = Refusal(code, now + interval, interval)
         return before is None
 
+    def changes_qos(self, terms: ConnectTerms) -> bool:
+        """A message may have cost a connection with MQTT 3.1.1, in which a broker has no other way to say
+        that it supports QoS 0 only. Returns whether the next connection has other terms: QoS 0, or QoS 1
+        again, as QoS 0 was in vain."""
+        self._lost_publishing += 1
+        limit = MAX_LOST_WITH_QOS_1 if terms.qos else MAX_LOST_WITH_QOS_0
+        if self._knows_qos or self._lost_publishing < limit:
+            return False
+        self._lost_publishing, self._knows_qos = 0, not terms.qos
+        # Whatever was blamed until now was sent with the other quality of service.
+        self.terms = msgspec.structs.replace(terms, qos=0 if terms.qos else 1, retain=True)
+        self._lost_connections.clear()
+        self.refusals = {item: each for item, each in self.refusals.items() if item[0] == "subscribe"}
+        return True
+
     def record_acceptance(self, item: Item) -> bool:
         """The broker has acknowledged an item. Returns whether it had refused it before."""
+        if item[0] == "publish":
+            self._lost_publishing = 0
+            self._knows_qos = self._knows_qos or bool(self.terms.qos)
         self._lost_connections.pop(item, None)
         self._proven.add(item)
         return self.refusals.pop(item, None) is not None

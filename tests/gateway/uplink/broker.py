@@ -63,6 +63,8 @@ class Broker:
         """Of the SUBSCRIBE packets it was sent."""
         self.flags: dict[str, int] = {}
         """Of the last PUBLISH to each topic."""
+        self.closes_on_qos_1 = False
+        """It supports QoS 0 only, and has no other way to say so."""
         self.hold = False
         """Acknowledge nothing until `release`."""
         self.owed: Counter[str] = Counter()
@@ -170,7 +172,7 @@ class Broker:
         topic, rest = body[2 : 2 + length].decode(), body[2 + length :]
         mid, payload = (rest[:2], rest[2:]) if flags & 6 else (b"", rest)
         self.flags[topic] = flags
-        if self.cut(topic):
+        if self.cut(topic) or (self.closes_on_qos_1 and flags & 6):
             return False
         if version == 5:
             payload = payload[1:]  # The length of the properties; there are none.

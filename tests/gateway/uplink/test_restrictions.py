@@ -157,6 +157,40 @@ async def test_a_publish_with_retain_that_costs_the_connection_is_sent_without(
         assert taker.records("alarm") == [("alarm", "d", 1)]
 
 
+async def test_a_broker_that_closes_at_qos_1_gets_the_alarm_at_qos_0(
+    tmp_path: Path, taker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Small brokers of MQTT 3.1.1 support QoS 0 only, and have no other way to say so."""
+    taker.answer = lambda connect: 1 if connect.version == 5 else 0
+    taker.closes_on_qos_1 = True
+    async with gateway(tmp_path, taker.port) as it:
+        it.tell(ALARM)
+        it.tell(EVENT)
+        await it.journal.commit()
+        await eventually(it.caught_up, 40)
+        assert taker.records("alarm") == [("alarm", "d", 1)]
+        told = [facts["reason"]["sentence"] for kind, facts in it.uplink.notices() if kind == "restriction"]
+        assert told == ["error.broker-without-version-5", "error.broker-without-qos"]
+
+
+async def test_a_topic_that_costs_connections_does_not_lower_the_quality_of_service(
+    tmp_path: Path, taker: Broker
+) -> None:
+    taker.answer = lambda connect: 1 if connect.version == 5 else 0
+    taker.cut = lambda topic: topic != f"{ROOT}/e/alarm"
+    async with gateway(tmp_path, taker.port) as it:
+        it.tell(ALARM)
+        it.tell(ALARM, 1, "e")
+        await it.journal.commit()
+        await eventually(lambda: taker.records("alarm"), 40)
+        taker.cut = lambda _: False
+        await eventually(it.caught_up, 40)
+        it.tell(ALARM, 2, "e")
+        await it.journal.commit()
+        await eventually(lambda: ("alarm", "e", 2) in taker.records(), 40)
+        assert taker.flags[f"{ROOT}/e/alarm"] & 6 == 2
+
+
 TOPICS = ("status", "d/alarm", "d/event", "d/telemetry", "latest")
 
 
