@@ -250,7 +250,7 @@ def gallery_addresses() -> list[str]:
 
 
 class Gallery:
-    """The dashboard of each state, at `?state=…`; without it, that of the `calm` one. Its files are in
+    """The dashboard of each state, at `?gallery=…`; without it, that of the `calm` one. Its files are in
     `folder`."""
 
     def __init__(self, folder: Path) -> None:
@@ -292,7 +292,7 @@ class Gallery:
         if scope["type"] != "http":
             return
         request = Request(scope)
-        state = request.query_params.get("state", "calm")
+        state = request.query_params.get("gallery", "calm")
         if state not in STATES:
             await Response(status_code=404)(scope, receive, send)
             return

@@ -330,7 +330,7 @@ def _add_scale(
     for value in scale.lines():
         number = f"{round(value, 10):,.10g}"
         text = levels.get(value, "") if levels else f"{number} {unit}".rstrip()
-        _add_text(svg, 0, 1 - scale.share(value), text, "start", dy="-.25em")
+        _add_text(svg, 0, 1 - scale.share(value), text, "start", "level", dy="-.25em")
 
 
 def _add_mark(svg: Element, share: float, text: str, anchor: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.capabilities.needs.notices import PublicNotice, shown_notices
-from gateway.capabilities.needs.services import DAY_S, Need, Needs, NeedState, NeedStep, Reception
+from gateway.capabilities.needs.services import DAY_S, Need, Needs, NeedState, Reception
 from gateway.capabilities.needs.site import NeedsSite
 from gateway.config import Site
 from gateway.model import RowChanges
@@ -75,7 +75,7 @@ def fill_sample(settings: NeedsSettings, files: SampleFiles) -> None:
             category=categories[number % len(categories)], channel="kiosk", state=state,
             created=files.ago(DAY_S * (number + 1)), overdue=number == 1,
             due=files.ago(DAY_S * (number - 3)).wall_ms,
-            steps=(NeedStep(what="register", at=files.ago(DAY_S * (number + 1)), by="王芳"),),
+            sealed=True,
         )
         for number, state in enumerate(NeedState if categories else ())
     }  # fmt: skip

@@ -12,7 +12,7 @@ from gateway.web.settings import Settings, title_in
 from gateway.words import translate
 
 from ..places import place_text
-from ..services.alarms import OUTPUTS_DEVICE
+from ..services.alarms import OUTPUTS_DEVICE, AlarmMode
 from ..services.escalation import Escalation
 from ..testlog import LogNames
 
@@ -65,7 +65,7 @@ class HistoryNames:
         if rule := self._log.rules.get(point):
             return self.title(rule, point)
         if point == "drill":
-            return translate(self.lang, "dashboard.drill")
+            return self.word("mode", AlarmMode.DRILL)
         is_plain = device in self._infos and "." not in point
         shown = "" if is_plain else self.point(point)
         return " ".join(filter(None, (self.device(device), shown, place_text(self.lang, place, where))))

@@ -84,6 +84,8 @@ def sample(moment: GalleryMoment) -> SafetyView:
     out = OutOfServiceRow(
         AlarmMode.DISABLED, DEVICE, smoke, (Hazard.FIRE,), {}, "", "王芳", "装修除尘", now + 3_600_000
     )
+    title = moment.named("服务台警笛", "Siren at the service desk")
+    siren = OutputRow("siren", title, "desk", "siren-on", "off", True, ())
     is_reduced = state in ("reduced", "long-names")
     return SafetyView(
         alarms={
@@ -94,13 +96,14 @@ def sample(moment: GalleryMoment) -> SafetyView:
         drills=(drill,) if state == "drill" else (),
         out=(out,) if is_reduced else (),
         reduced=(ReducedProtection(out.mode, out.by, out.why, out.until, (out,), 0),) if is_reduced else (),
-        outputs=() if state == "empty" else (OutputRow("siren", smoke, "siren", "on", "off", True, ()),),
+        outputs=() if state == "empty" else (siren,),
         detectors=() if state == "empty" else (DetectorRow(DEVICE, smoke, "smoke", due=True),),
         findings=()
         if state == "empty"
         else (FindingRow("f1", "二层楼道", "灭火器过期", "major", "王芳", now, now + 86_400_000, False),),
         plans={Hazard.FIRE: PLAN},
         severities=("minor", "major"),
+        is_monitored=state != "empty",
         blind=1 if state == "stale" else 0,
     )  # fmt: skip
 

@@ -269,6 +269,8 @@ class SafetyView(msgspec.Struct, frozen=True):
     patrols: Mapping[str, Patrol] = {}
     severities: tuple[str, ...] = ()
     """The severities of findings."""
+    is_monitored: bool = True
+    """Whether there is any safety device, or a rule."""
     blind: int = 0
     """Safety devices without a current reading: whether they would raise an alarm is not known."""
 
@@ -356,6 +358,8 @@ def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
         plans=settings.plans,
         patrols=settings.patrols,
         severities=tuple(settings.finding_hours),
+        is_monitored=any(device.is_safety_device for device in part_input.devices)
+        or bool(settings.log.rules),
         blind=sum(
             device.is_safety_device and device.condition not in CURRENT_CONDITIONS
             for device in part_input.devices

@@ -13,6 +13,7 @@ from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, MusterCount
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
+from gateway.capabilities.safety.testlog import LogNames
 from gateway.config import load_site
 from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
@@ -131,6 +132,13 @@ def test_a_device_in_alarm_is_never_merely_well() -> None:
     expected = SafetyAnnotation(severity=Severity.DANGER, hazards=(Hazard.FIRE,))
     assert seen.devices[0].annotations["safety"] == expected
     assert seen.devices[0].values == (PointRow("smoke", True),)
+
+
+def test_without_a_detector_or_a_rule_nothing_is_monitored() -> None:
+    ruled = SafetySettings(log=LogNames(rules={"hot": {"zh": "过热"}}))
+    assert not view(DOOR).parts["safety"].is_monitored
+    assert view(DOOR, SMOKE).parts["safety"].is_monitored
+    assert view(DOOR, safety_settings=ruled).parts["safety"].is_monitored
 
 
 def test_a_drill_is_never_among_the_alarms() -> None:
