@@ -68,6 +68,7 @@ def gallery_links(address: str) -> list[tuple[str, ...]]:
     ]
 
 
+@pytest.mark.timeout(120)
 def test_the_gallery_leads_to_every_state_of_every_page(address: str) -> None:
     linked = gallery_links(address)
     pages = {page for page, _, _ in linked}
