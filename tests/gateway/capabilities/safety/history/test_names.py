@@ -46,7 +46,7 @@ SETTINGS = Settings(
         ("en", ("outputs", "siren.failed"), "Siren"),
         ("zh", ("escalation", "sms.failed"), "通知通道 sms"),
         ("zh", ("gateway", "journal_failing"), "网关 日志库写入"),
-        ("en", ("gateway", "drill"), "DRILL"),
+        ("en", ("gateway", "drill"), "Drill"),
         ("zh", ("gone", "smoke"), "gone 烟雾"),
     ],
 )

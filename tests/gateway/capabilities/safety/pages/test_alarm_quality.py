@@ -58,7 +58,7 @@ def test_the_page_says_what_is_wrong_and_what_to_do(house: House, page: Page) ->
     assert "火警 一层活动室烟感：20 次，100.0%" in page.text("[data-measure=top]")
     assert "20 条无人确认" in page.text("[data-measure=answer]")
     page.driver.get(f"{page.url}/alarm-quality?lang=en")
-    page.shows("too few to judge", "[data-measure=top]")
+    page.shows("Too few to judge", "[data-measure=top]")
     page.driver.get(f"{page.url}/alarm-quality?lang=zh")
 
 

@@ -175,7 +175,7 @@ def test_in_a_browser_the_charts_are_styled_and_have_tables(page: Page) -> None:
     page.shows("第11周", ".figures h3")
     page.shows("比前一周多 25%", ".figures")
     page.click("footer [hreflang=en]")
-    page.shows("week 11 of 2026", ".figures h3")
+    page.shows("Week 11 of 2026", ".figures h3")
     page.click(".units a:nth-child(4)")
     page.shows("Whole centre", ".figures h3")
     page.shows("≥", ".chart")
