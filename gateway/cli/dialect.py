@@ -154,7 +154,7 @@ async def _print_day(
             username = "…" if is_token else login.username
             print(cli_text("dialect-login", client_id=login.client_id or "–", username=username))
         openings = [message for step in dialect.opening_messages({}) for message in step]
-        _print_messages(cli_text("dialect-opening"), openings, limit, schemas)
+        _print_messages(cli_text("dialect-opening"), openings, limit, schemas, dialect.secrets())
     except LinkDown as error:
         print(error_sentence(error), file=sys.stderr)
     status = [message for online in (True, False) if (message := dialect.status_message(online))]
@@ -187,7 +187,9 @@ async def _newest_day(reader: JournalReader, lane: Lane) -> tuple[str, list[Reco
     return day, records[::-1]
 
 
-def _print_messages(heading: str, messages: Iterable[Message], limit: int, schemas: _Schemas) -> None:
+def _print_messages(
+    heading: str, messages: Iterable[Message], limit: int, schemas: _Schemas, secrets: Iterable[str] = ()
+) -> None:
     made = list(messages)
     if not made:
         return
@@ -196,7 +198,10 @@ def _print_messages(heading: str, messages: Iterable[Message], limit: int, schem
         schemas.check(message)
         if not limit or number <= limit:
             print(f"\n{message.topic}")
-            print(json.dumps(json.loads(message.payload), ensure_ascii=False, indent=2))
+            text = json.dumps(json.loads(message.payload), ensure_ascii=False, indent=2)
+            for secret in secrets:
+                text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "…")
+            print(text)
     if limit and len(made) > limit:
         print(cli_text("dialect-more", count=len(made) - limit))
 

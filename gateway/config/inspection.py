@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,7 +25,7 @@ from gateway.model import (
     Point,
     Value,
 )
-from gateway.wire.broker import BrokerOptions
+from gateway.wire.broker import BrokerOptions, is_public
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
@@ -64,6 +65,7 @@ def inspect_site(
         if _are_one_port(first_port, port):
             reader.add_mistake(second, "port-twice", port=port, other=".".join(first))
     _check_commands(site, reader)
+    _check_encryption(site, reader)
     for capability in capabilities():
         capability.section.inspect(site, reader)
     for where, error in errors:
@@ -109,6 +111,32 @@ def _check_commands(site: Site, reader: TomlReader) -> None:
             table = ("uplink",) if name == UPLINK_DEVICE else ("uplink", name)
             key = "configure-unsigned" if action == CONFIGURE else "action-unsigned"
             reader.add_mistake((*table, "commands"), key, action=action)
+
+
+def _check_encryption(site: Site, reader: TomlReader) -> None:
+    """Brokers, platforms and devices to which a secret would go readable."""
+    options: dict[tuple[str, ...], Any] = {("bus", bus.name): bus.options for bus in site.buses.values()}
+    for name, uplink in site.uplinks.items():
+        options[("uplink",) if name == UPLINK_DEVICE else ("uplink", name)] = uplink
+    for table, each in options.items():
+        if isinstance(each, BrokerOptions):
+            urls = (each.url, *getattr(each, "fallback_urls", ()))
+            found = [
+                (at.exposure, at.host) for at in (msgspec.structs.replace(each, url=url) for url in urls)
+            ]
+        else:
+            found = [_exposure_of_device(each)]
+        for key, host in found:
+            if key:
+                reader.add_mistake((*table, "url"), key, host=host)
+
+
+def _exposure_of_device(options: Any) -> tuple[str, str]:
+    """As of a broker; few devices can be asked with TLS, so that only the internet is a mistake."""
+    url = urlsplit(str(getattr(options, "url", "")))
+    is_open = url.scheme in ("http", "rtsp") and getattr(options, "password_file", None) is not None
+    host = url.hostname or ""
+    return ("secret-public" if is_open and is_public(host) else "", host)
 
 
 def _check_certificates(site: Site, reader: TomlReader) -> None:

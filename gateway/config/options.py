@@ -280,6 +280,12 @@ class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
         ]
 
     @property
+    def has_secret(self) -> bool:
+        tables = (self.identity.gateway, *self.identity.kind.values(), *self.identity.device.values())
+        has_own = self.token_file is not None or any("secret_file" in table for table in tables)
+        return has_own or super().has_secret
+
+    @property
     def is_http(self) -> bool:
         """Whether messages are posted, instead of published over MQTT."""
         return self.url.startswith("http")

@@ -560,12 +560,7 @@ class Uplink:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=topic, reason=why)
         else:
-            reply = self._dialect.reply_message(request, order)
-            if reply and self._link and not fits(reply, self._link.max_packet_bytes):
-                order = msgspec.structs.replace(order, result={"left_out": True})
-                reply = self._dialect.reply_message(request, order)
-            if reply:
-                await self._reply(reply)
+            await self._reply(request, order)
 
     def _own_command(self, request: Request) -> Command:
         """With an id of its own, as platforms may use the same ids; and with an objection if it must be
@@ -585,10 +580,16 @@ class Uplink:
             command, id=own_id, origin=origin, key=request.signed_with, objection=objection
         )
 
-    async def _reply(self, message: Message) -> None:
+    async def _reply(self, request: Request, order: CommandRow) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""
         while True:
             if self._link:
+                message = self._dialect.reply_message(request, order)
+                if message and not fits(message, self._link.max_packet_bytes):
+                    brief = msgspec.structs.replace(order, result={"left_out": True})
+                    message = self._dialect.reply_message(request, brief)
+                if message is None:
+                    return None
                 try:
                     return await self._link.publish(message)
                 except LinkDown as down:

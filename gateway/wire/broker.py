@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -29,6 +30,24 @@ class BrokerLogin(NamedTuple):
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
 
 
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_public(host: str) -> bool:
+    """Whether it is reached over the internet, as far as its name or address tells: names of local networks
+    are single words, or end as RFC 6762 (3), RFC 8375 and ICANN (2024, `internal`) reserve, or in `lan`."""
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_private
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." in name and not name.endswith((".local", ".home.arpa", ".internal", ".lan"))
+
+
 def with_default_client_id(options: T, site: str, bus: str) -> T:
     """The options of a bus; a broker's with a client id, by which it keeps messages for this gateway."""
     if isinstance(options, BrokerOptions) and not options.client_id:
@@ -49,7 +68,8 @@ def bus_of(devices: tuple[Device, ...]) -> str:
 
 class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`url`: mqtt://host:1883, or mqtts://host:8883 with the broker's certificate verified; the files of
-    the gateway's own certificate and its key, in PEM format, where the broker asks for it."""
+    the gateway's own certificate and its key, in PEM format, where the broker asks for it. `unencrypted`
+    where a password is to go without TLS within a network of the centre's own."""
 
     url: str
     username: str = ""
@@ -58,6 +78,7 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     ca_file: Path | None = None
     certificate_file: Path | None = None
     private_key_file: Path | None = None
+    unencrypted: bool = False
 
     CHECKS: ClassVar[Checks] = {"url": (lambda url: is_server_url(url, "mqtt", "mqtts"), "mqtt-url")}
     STRUCT_CHECKS: ClassVar[Checks] = {
@@ -75,6 +96,21 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     @property
     def has_tls(self) -> bool:
         return urlsplit(self.url).scheme in ("mqtts", "https")
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether the gateway proves with a secret who it is."""
+        return self.password_file is not None
+
+    @property
+    def exposure(self) -> str:
+        """Who else can read the secret, as a key of `error` in `words/`; empty: nobody, or whom the site
+        trusts."""
+        if self.has_tls or not self.has_secret or is_loopback(self.host):
+            return ""
+        if is_public(self.host):
+            return "secret-public"
+        return "" if self.unencrypted else "secret-unencrypted"
 
     @property
     def host(self) -> str:

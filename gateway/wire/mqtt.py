@@ -790,7 +790,8 @@ async def _connect_once(
 def notices_of(options: BrokerOptions) -> list[tuple[str, dict[str, Any]]]:
     """Of a broker: see `Connection.notices`."""
     learned = restrictions_of(options)
-    keys = {"restriction": learned.missing.values(), "error": learned.errors()}
+    exposed = [LinkDown(options.exposure, host=options.host)] if options.exposure else []
+    keys = {"restriction": learned.missing.values(), "error": [*learned.errors(), *exposed]}
     return [(key, {"reason": error.as_sentence()}) for key, errors in keys.items() for error in errors]
 
 

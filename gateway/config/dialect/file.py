@@ -388,7 +388,8 @@ class _DialectReader(TomlReader):
                 self.add_mistake((*path, "when"), "when-name", name=key, known=", ".join(known) or "–")
         topic = self._text(keys.topic, names, (*path, "topic"))
         reply_id = self._text(keys.reply_id, names, (*path, "reply_id"))
-        payload = self._json(keys.payload, names, (*path, "payload"))
+        payload_names = self._message_names(section, secrets=section == "opening")
+        payload = self._json(keys.payload, payload_names, (*path, "payload"))
         if payload is None or len(self.mistakes) > before:
             return None
         for within, loop in loops(payload):
@@ -410,8 +411,9 @@ class _DialectReader(TomlReader):
             keys, topic, payload, reply_id, has_records=section in _FIELDS and section != "opening"
         )
 
-    def _message_names(self, section: str) -> Names:
-        """What a message of this section may name."""
+    def _message_names(self, section: str, *, secrets: bool = False) -> Names:
+        """What a message of this section may name: a token of a device only where it logs in, and never in
+        a topic, which is logged."""
         if section not in _FIELDS:
             return self._names(
                 Level.MESSAGE,
@@ -421,7 +423,7 @@ class _DialectReader(TomlReader):
                 ),
             )
         if section == "opening":
-            return self._names(Level.DEVICE, leave_out=("backfill",))
+            return self._names(Level.DEVICE, leave_out=("backfill",), secrets=secrets)
         return self._names(
             Level.VALUE,
             fields=_FIELDS[section],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections import OrderedDict
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.base.log import error_text
+from gateway.base.log import error_text, log_event
 from gateway.config.dialect.rules import (
     AnswerRule,
     CommandRule,
@@ -26,6 +27,7 @@ from gateway.model import (
     Command,
     GatewayError,
     Lane,
+    LinkDown,
     Record,
     Stamp,
     sentence,
@@ -108,6 +110,8 @@ class DeclarativeDialect(Dialect):
         """By lane and device how a record is said, where that depends on nothing else."""
         self._replies = [(rule, self._topic_expression(rule.topic)) for rule in file.replies]
         self._commands = [(rule, self._topic_expression(rule.topic)) for rule in file.commands]
+        self._without_secret: set[str] = set()
+        """Devices whose secret could not be read."""
         self._own_answers: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._known_commands: OrderedDict[tuple[str, bytes], str] = OrderedDict()
 
@@ -126,6 +130,10 @@ class DeclarativeDialect(Dialect):
     @property
     def has_signatures(self) -> bool:
         return self._file.has_signatures
+
+    def secrets(self) -> set[str]:
+        """What nobody is to read. Raises `LinkDown`."""
+        return {each.secret() for each in self._facts.values()} - {""}
 
     def login(self) -> BrokerLogin | None:
         login = self._file.login
@@ -161,6 +169,7 @@ class DeclarativeDialect(Dialect):
             for name, each in self._devices.items()
             if rule.knows(each)
             and rule.rule.fits("sample", each.kind, latest[name].body if name in latest else None)
+            and self._has_readable_secret(each)
         ]
         if not rule.rule.device_loops:
             groups: list[list[DeviceFacts]] = [[]]
@@ -170,6 +179,18 @@ class DeclarativeDialect(Dialect):
         for group in groups:
             scope = Scope(self._next_number(), self._now(), [(device, ()) for device in group])
             yield self._message(rule, scope)
+
+    def _has_readable_secret(self, device: DeviceFacts) -> bool:
+        """Whether it can be logged in; one without needs none. The others are not to wait for its file."""
+        try:
+            device.secret()
+        except LinkDown as error:
+            if device.name not in self._without_secret:
+                self._without_secret.add(device.name)
+                log_event(logging.ERROR, "device-secret", device=device.name, reason=error.as_sentence())
+            return False
+        self._without_secret.discard(device.name)
+        return True
 
     def group(self, records: Iterable[Record], *, backfill: bool = False) -> Iterator[list[Record]]:
         records = list(records)

@@ -45,6 +45,9 @@ secret = ""
 [login]
 client_id = "{gateway.id}"
 username = "{gateway.secret}"
+[[opening]]
+topic = "up/{gateway.id}/login"
+payload = '{ "token": "{gateway.secret}" }'
 [[telemetry]]
 topic = "up/{gateway.id}/{device.name}"
 json_schema = "acme.schema.json"
@@ -109,6 +112,7 @@ def test_the_newest_day_is_shown_as_the_platform_would_have_seen_it(
     assert "1.5\n" not in shown.replace("21.5\n", "")
     assert shown.count('"hazard": "fire"') == 2
     assert said in shown
+    assert '"token": "…"' in shown
     assert "top-secret" not in shown
     assert "acme.schema.json" in shown
 

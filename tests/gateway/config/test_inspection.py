@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
-from gateway.config import Mistake, inspect_site, load_site
+from gateway.config import Mistake, Mistakes, inspect_site, load_site
 
 HEAD = """\
 schema = "linli/site/1"
@@ -134,6 +135,101 @@ def test_a_certificate_that_is_missing_or_none(tmp_path: Path, content: str | No
     text = f'[bus.a]\ndriver = "mqtt_json"\nurl = "mqtts://broker"\nca_file = "{tmp_path}/ca.pem"'
     (found,) = inspected(tmp_path / "site.toml", text)
     assert (found.line, found.key, found.facts["file"]) == (8, key, str(tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "key"),
+    [
+        ("mqtt://127.0.0.1", "", ""),
+        ("mqtt://[::1]:1883", "", ""),
+        ("mqtt://localhost", "", ""),
+        ("mqtts://mq.example.cn", "", ""),
+        ("mqtt://192.168.1.20", "", "secret-unencrypted"),
+        ("mqtt://broker", "", "secret-unencrypted"),
+        ("mqtt://nas.local", "", "secret-unencrypted"),
+        ("mqtt://192.168.1.20", "unencrypted = true\n", ""),
+        ("mqtt://mq.example.cn", "", "secret-public"),
+        ("mqtt://47.98.1.2", "unencrypted = true\n", "secret-public"),
+        ("mqtt://mqlan", 'fallback_urls = ["mqtt://mq.example.cn"]\nunencrypted = true\n', "secret-public"),
+    ],
+)
+@pytest.mark.parametrize("table", ["[uplink]\n", '[bus.a]\ndriver = "mqtt_json"\n', "[uplink.x]\n"])
+def test_a_password_that_others_can_read(tmp_path: Path, table: str, url: str, more: str, key: str) -> None:
+    if "fallback_urls" in more and "bus" in table:
+        more = more.partition("\n")[2]
+        key = ""
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery", "utf-8")
+    secret.chmod(0o600)
+    login = f'url = "{url}"\nusername = "u"\npassword_file = "{secret}"\n'
+    found = inspected(tmp_path / "site.toml", table + login + more)
+    assert [mistake.key for mistake in found] == ([key] if key else [])
+    # Without a password there is nothing to read.
+    assert inspected(tmp_path / "site.toml", f'{table}url = "{url}"\n{more}') == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[uplink]\nurl = "http://api.example.cn"\ntoken_file = "SECRET"', "secret-public"),
+        ('[uplink]\nurl = "http://10.1.2.3"\ntoken_file = "SECRET"', "secret-unencrypted"),
+        ('[uplink]\nurl = "http://10.1.2.3"\ntoken_file = "SECRET"\nunencrypted = true', ""),
+        ('[uplink]\nurl = "https://api.example.cn"\ntoken_file = "SECRET"', ""),
+        (
+            '[uplink]\nurl = "mqtt://mq.example.cn"\ndialect = "jetlinks"\n[uplink.identity.gateway]\n'
+            'product_id = "p"\ndevice_id = "d"\nsecure_id = "s"\nsecret_file = "SECRET"',
+            "secret-public",
+        ),
+        (
+            '[bus.a]\ndriver = "http_pull"\nurl = "http://192.168.1.20"\nusername = "u"\n'
+            'password_file = "SECRET"',
+            "",
+        ),
+        (
+            '[bus.a]\ndriver = "http_pull"\nurl = "http://camera.example.cn"\nusername = "u"\n'
+            'password_file = "SECRET"',
+            "secret-public",
+        ),
+    ],
+)
+def test_a_secret_of_another_kind_that_others_can_read(tmp_path: Path, text: str, key: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery", "utf-8")
+    secret.chmod(0o600)
+    found = inspected(tmp_path / "site.toml", text.replace("SECRET", str(secret)))
+    assert [mistake.key for mistake in found] == ([key] if key else [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ('commands = ["open"]', "action-unsigned"),
+        ('commands = ["configure"]', "configure-unsigned"),
+        ('commands = ["configure"]\ncommand_keys = { a = "KEY" }', "configure-unsigned"),
+        ('commands = ["configure"]\ncommand_keys = { a = "KEY" }\nconfiguration_keys = ["a"]', ""),
+        ('commands = ["set-threshold"]\ncommand_keys = { a = "KEY" }', ""),
+        ('commands = ["read-now", "diagnose"]', ""),
+        (
+            'dialect = "sparkplug"\ncommands = ["configure"]\ncommand_keys = { a = "KEY" }\n'
+            'configuration_keys = ["a"]',
+            "configure-unsigned",
+        ),
+        ('trust = { configure = "broker" }', "configure-trusted"),
+        ('configuration_keys = ["a"]', "configuration-key"),
+    ],
+)
+def test_commands_that_cannot_be_signed(tmp_path: Path, keys: str, wrong: str) -> None:
+    key = base64.b64encode(bytes(32)).decode()
+    device = (
+        '\n[bus.l]\ndriver = "lockboard"\ndialect = "cu16"\nport = "/dev/x"\n'
+        '[device.locker]\nprofile = "parcel-locker/kerong-cu16"\nbus = "l"\nboard = 0\n'
+    )
+    text = f'[uplink]\nurl = "mqtt://x"\n{keys.replace("KEY", key)}{device}'
+    try:
+        found = inspected(tmp_path / "site.toml", text)
+    except Mistakes as mistakes:
+        found = mistakes.mistakes
+    assert [mistake.key for mistake in found] == ([wrong] if wrong else [])
 
 
 def test_a_certificate_of_the_gateway_that_is_missing(tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from gateway.config.dialect.file import load_dialect
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
-from gateway.model import Fact, Lane
+from gateway.model import Fact, Lane, LinkDown
 from gateway.uplink import Uplink
 from gateway.uplink.declarative.compile import Compiler
 from gateway.uplink.declarative.dialect import DeclarativeDialect
@@ -30,6 +32,11 @@ A, B = ("a1Sub", "a"), ("a1Sub", "b")
 SECRETS = {GATEWAY: "gs", A: "as", B: "bs"}
 
 
+def secret_of(device: Device) -> str:
+    """What its file says."""
+    return SECRETS[device]
+
+
 class Ahead(Shifted):
     """Whose monotonic clock leaps, too."""
 
@@ -43,7 +50,7 @@ def alink(journal: Journal) -> DeclarativeDialect:
 
     def facts(name: str, kind: str, device: Device) -> DeviceFacts:
         keys = {"product_key": device[0], "device_name": device[1]}
-        return DeviceFacts(name, kind, keys, file.names, secret=lambda: SECRETS[device])
+        return DeviceFacts(name, kind, keys, file.names, secret=lambda: secret_of(device))
 
     own, devices = (
         facts("gateway", "gateway", GATEWAY),
@@ -113,6 +120,25 @@ async def test_what_is_refused_for_one_device_costs_no_other(tmp_path: Path) -> 
             dead = await it.journal.reader.dead_letters()
             assert {(letter.device, letter.reason) for letter in dead} == {("b", "format")}
             assert sorted(letter.seq for letter in dead) == list(range(1, 6))
+
+
+async def test_a_device_without_its_secret_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    def secret_of(device: Device) -> str:
+        if device == B:
+            raise LinkDown("secret-missing", file="/etc/linli/b")
+        return SECRETS[device]
+
+    monkeypatch.setattr(f"{__name__}.secret_of", secret_of)
+    with alink_platform(tmp_path) as (port, there):
+        async with gateway(tmp_path, window=10) as it:
+            await windows(it, range(1, 6), "a")
+            start(it, port)
+            await eventually(it.caught_up)
+            assert there.sessions == {A}
+            assert there.known(A) == list(range(1, 6))
+            assert told().count("device-secret") == 1
 
 
 async def test_a_platform_that_does_not_reply_has_received_nothing(tmp_path: Path) -> None:
