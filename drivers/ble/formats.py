@@ -101,14 +101,22 @@ KNOWN_FIELDS = {
 
 
 class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`field`: a field of the packet. A field that occurs twice is `name` and `name.2`."""
+    """`field`: a field of the packet, or several, of which the first that the packet has counts. A field
+    that occurs twice is `name` and `name.2`."""
 
-    field: str
+    field: str | tuple[str, ...]
     optional: bool = True
 
     CHECKS: ClassVar[Checks] = {
-        "field": (lambda field: field.partition(".")[0] in KNOWN_FIELDS, "ble-field"),
+        "field": (
+            lambda field: all(name.partition(".")[0] in KNOWN_FIELDS for name in _names(field)),
+            "ble-field",
+        ),
     }
+
+
+def _names(field: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (field,) if isinstance(field, str) else field
 
 
 class BlePacket(msgspec.Struct, frozen=True):
@@ -321,7 +329,11 @@ def _decrypt(key: bytes | None, nonce: bytes, data: bytes, associated_data: byte
 
 def decode(points: Mapping[str, BlePoint], raw: BlePacket) -> dict[str, Value]:
     """Select the values of a packet; what it does not contain is left out."""
-    return {name: raw.fields[point.field] for name, point in points.items() if point.field in raw.fields}
+    found = {
+        name: next((field for field in _names(point.field) if field in raw.fields), None)
+        for name, point in points.items()
+    }
+    return {name: raw.fields[field] for name, field in found.items() if field}
 
 
 def parse_example(fields: Mapping[str, Any]) -> BlePacket:
