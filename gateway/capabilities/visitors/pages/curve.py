@@ -37,12 +37,12 @@ class Curve(msgspec.Struct, frozen=True):
 
     @property
     def peak(self) -> tuple[int, str] | None:
-        """The most people that were inside, and the local time; None if nobody was."""
+        """The most people that were inside, and in which quarter of an hour; None if nobody was."""
         most = max(filter(None, self.inside), default=0)
         if not most:
             return None
-        minutes = self.since * 60 + (self.inside.index(most) + 1) * 60 // QUARTERS_PER_HOUR
-        return most, f"{minutes // 60}:{minutes % 60:02}"
+        quarter = self.since * QUARTERS_PER_HOUR + self.inside.index(most)
+        return most, f"{_time_of(quarter)}–{_time_of(quarter + 1)}"
 
     def chart(self, title: str) -> Markup:
         """The curve, with the hours of the day; a gap where nobody knows."""
@@ -66,6 +66,11 @@ class Curve(msgspec.Struct, frozen=True):
             elif run:
                 yield [*run, run[-1]._replace(at=number)]
                 run = []
+
+
+def _time_of(quarter: int) -> str:
+    hour, quarters = divmod(quarter, QUARTERS_PER_HOUR)
+    return f"{hour}:{quarters * 60 // QUARTERS_PER_HOUR:02}"
 
 
 async def read_curve(settings: VisitorsSettings, journal: Path, now: Stamp) -> Curve | None:

@@ -43,7 +43,7 @@ def test_the_curve_is_that_of_the_opening_hours_until_now() -> None:
     curve = curve_of(quarters(48, {40: 12, 44: 8, 46: -5}), OPEN)
     assert (curve.since, curve.until) == (9, 18)
     assert curve.inside == (0,) * 4 + (12,) * 4 + (20, 20, 15, 15)
-    assert curve.peak == (20, "11:15")
+    assert curve.peak == (20, "11:00–11:15")
     chart = curve.chart("x")
     assert re.findall(r">(\d+:00)<", chart) == ["9:00", "11:00", "13:00", "15:00", "17:00"]
     assert 'd="M0 100.0' in chart
