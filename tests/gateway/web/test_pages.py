@@ -41,24 +41,31 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
-def longest_step_s(house: House, views: tuple[View, ...]) -> float:
-    """Of processor time, to show these one after the other: all devices, and those searched for."""
+def longest_step_s(pages: Pages, view: View, selection: DeviceSelection) -> float:
+    """Of processor time, to prepare the list of devices."""
+    preparing, longest_s, is_prepared = pages.prepare("devices", view, "zh", selection), 0.0, False
+    while not is_prepared:
+        started = time.thread_time()
+        try:
+            preparing.send(None)
+        except StopIteration:
+            is_prepared = True
+        longest_s = max(longest_s, time.thread_time() - started)
+    return longest_s
+
+
+def longest_of_a_thousand_s(house: House, views: tuple[View, ...]) -> float:
+    """To show these one after the other: all devices, and those searched for. Templates are compiled
+    before, with a single device."""
     pages, longest_s = Pages(house.settings, page_parts(), template_folders()), 0.0
+    longest_step_s(pages, seen(house, house.now(), "1970-01-01", meter("a")), DeviceSelection())
     everything = DeviceSelection(rows=1000, sort="name")
     for view in views:
         for selection in (everything, DeviceSelection(rows=1000, text="d99")):
-            preparing = pages.prepare("devices", view, "zh", selection)
-            is_prepared = False
-            while not is_prepared:
-                started = time.thread_time()
-                try:
-                    preparing.send(None)
-                except StopIteration:
-                    is_prepared = True
-                longest_s = max(longest_s, time.thread_time() - started)
+            prepared_s = longest_step_s(pages, view, selection)
             started = time.thread_time()
             text = pages.render_regions("devices", view, "zh", selection)["devices"]
-            longest_s = max(longest_s, time.thread_time() - started)
+            longest_s = max(longest_s, prepared_s, time.thread_time() - started)
             names = re.findall(r'<li class="line[^>]* data-key="(d\d+)"', text)
             listed = [
                 row.name
@@ -72,13 +79,13 @@ def longest_step_s(house: House, views: tuple[View, ...]) -> float:
 
 def test_a_thousand_devices_hold_nothing_up(house: House, no_collection: None) -> None:
     """The first time, and when all of them have changed: no step takes long, and what comes of it is the
-    whole list, in its order, whatever is searched for. The longest step compiles a template, once. Other
-    processes on the same core lengthen a step, but never shorten it."""
+    whole list, in its order, whatever is searched for. Other processes on the same core lengthen a step,
+    but never shorten it."""
     first, changed = (
         seen(house, house.now(), "1970-01-01", *(meter(f"d{n}", at=at) for n in range(1000)))
         for at in (0, 5000)
     )
-    assert any(longest_step_s(house, (first, changed)) < 0.1 for _ in range(6))
+    assert any(longest_of_a_thousand_s(house, (first, changed)) < 0.05 for _ in range(6))
 
 
 def test_a_page_that_was_rendered_before_is_as_one_that_is_rendered_now(house: House) -> None:
