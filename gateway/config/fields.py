@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import math
@@ -215,6 +216,8 @@ _URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
 
 def as_read(value: Any) -> dict[str, object]:
     """What was read, as it stands in the file; a password in a URL is left out."""
+    if isinstance(value, datetime.date | datetime.time):
+        return {"read": str(value)}
     text = _URL_PASSWORD.sub(r"\1:…@", json.dumps(value, ensure_ascii=False, default=str))
     return {"read": text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"}
 

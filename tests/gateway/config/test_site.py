@@ -275,6 +275,7 @@ def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path
         ('[uplink]\nurl = "mqtt://me:se@cr@h"', ':16: uplink.url = "mqtt://me:…@h": '),
         ("title = {}", ":15: device.smoke.title = {}: "),
         ('every = "5s"', '; this is "5s"'),
+        ("every = 2026-12-01", "; this is 2026-12-01"),
         ('[hours]\nmon-fri = "8:00-9:00"', ':16: hours.mon-fri = "8:00-9:00": '),
         ("[roster.day]\ncontacts = []\nmon = 8", ":17: roster.day.mon = 8: "),
         ('[rule.a]\nhazard = "fire"\nwhen = [\n  { point = "smoke.smoke", is = true },\n'

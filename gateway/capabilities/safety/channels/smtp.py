@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Checks, Stamp
+from gateway.model import Checks, Stamp, is_host
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 
@@ -36,7 +36,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     ca_file: Path | None = None
 
     CHECKS: ClassVar[Checks] = {
-        "host": (bool, "channel-host"),
+        "host": (is_host, "channel-host"),
         "sender": (is_email, "channel-email"),
         "port": (lambda number: 0 <= number < 65_536, "port-range"),
     }

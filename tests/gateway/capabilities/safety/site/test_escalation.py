@@ -137,6 +137,7 @@ def test_a_site_may_tell_nobody(tmp_path: Path) -> None:
         ('type = "sms"', 'type = "pigeon"', 28, "channel-unknown"),
         ('type = "sms"\n', "", 27, "key-missing"),
         ('host = "smtp.example.cn"\n', "", 31, "key-missing"),
+        ('host = "smtp.example.cn"', 'host = "smtp.example.cn:465"', 33, "channel-host"),
         ('host = "smtp.example.cn"', 'host = "smtp.example.cn"\npassword = "x"', 34, "key-unknown"),
         ("[escalation.fire]", "[escalation.flood]", 47, "plan-hazard"),
         (WANG, 'tell = ["zhao"], by = ["mail"]', 41, "contact-unknown-name"),
