@@ -101,7 +101,10 @@ class DeviceSelection(msgspec.Struct, frozen=True):
             and (self.room not in rooms or title_in(row.room, lang, "") == self.room)
             and (not terms or _contains_all(_searchable(row), terms))
         ]
-        if self.sort == "name":
+        if self.sort == SORTS[0]:
+            # A safety device that is well comes before any other that is not.
+            found.sort(key=lambda row: not row.needs_attention)
+        elif self.sort == "name":
             found.sort(key=lambda row: title_in(row.title, lang, row.name).casefold())
         elif self.sort == "reading":
             found.sort(key=lambda row: -(row.at or 0))

@@ -256,10 +256,11 @@ class Gallery:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._clock = SystemClock()
-        self._dashboards: dict[str, tuple[Dashboard, ASGIApp]] = {}
+        self._dashboards: dict[str, tuple[Dashboard, ASGIApp, bytes]] = {}
+        """By state, with the cookie of a session."""
         self._making = asyncio.Lock()
 
-    async def _of_state(self, state: str) -> tuple[Dashboard, ASGIApp]:
+    async def _of_state(self, state: str) -> tuple[Dashboard, ASGIApp, bytes]:
         """Made when it is first looked at."""
         async with self._making:
             if state not in self._dashboards:
@@ -267,7 +268,8 @@ class Gallery:
                 folder.mkdir()
                 moment = GalleryMoment(state, self._clock.now().wall_ms)
                 dashboard = await self._dashboard(folder, moment)
-                self._dashboards[state] = dashboard, dashboard.application()
+                cookie = f"{SESSION_COOKIE}={dashboard.access.sign_owner_session(PERSON)}".encode()
+                self._dashboards[state] = dashboard, dashboard.application(), cookie
         return self._dashboards[state]
 
     async def _dashboard(self, folder: Path, moment: GalleryMoment) -> Dashboard:
@@ -296,12 +298,11 @@ class Gallery:
         if state not in STATES:
             await Response(status_code=404)(scope, receive, send)
             return
-        dashboard, application = await self._of_state(state)
+        dashboard, application, cookie = await self._of_state(state)
         moment = GalleryMoment(state, self._clock.now().wall_ms)
         dashboard.follower.view = gallery_view(moment, dashboard.settings)
-        cookie = f"{SESSION_COOKIE}={dashboard.access.sign_owner_session(PERSON)}"
         headers = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
-        await application({**scope, "headers": [*headers, (b"cookie", cookie.encode())]}, receive, send)
+        await application({**scope, "headers": [*headers, (b"cookie", cookie)]}, receive, send)
 
 
 async def _serve(folder: Path) -> None:

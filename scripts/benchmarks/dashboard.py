@@ -160,12 +160,22 @@ def _year_curve(
     return {"year_curve_ms": statistics.median(took)}
 
 
+def _unit_environment() -> dict[str, str]:
+    """What its systemd unit sets."""
+    lines = (ROOT / "systemd" / "linli-dashboard.service").read_text().splitlines()
+    settings = (line.removeprefix("Environment=") for line in lines if line.startswith("Environment="))
+    return dict(setting.split("=", 1) for setting in settings)
+
+
 class Served:
     """`linli dashboard`, and a session."""
 
     def __init__(self, rig: Rig, site: Path, port: int) -> None:
         command = sys.executable, "-m", "gateway.cli", "dashboard", "--config", site
-        self.child = rig.enter_context(process(*command, cores=OTHER_CORES, log=rig.log, cwd=ROOT))
+        environment = {**os.environ, **_unit_environment()}
+        self.child = rig.enter_context(
+            process(*command, cores=OTHER_CORES, log=rig.log, cwd=ROOT, env=environment)
+        )
         self.process = Process(self.child.pid)
         self.port = port
         wait_until(lambda: accepts_connections(port))

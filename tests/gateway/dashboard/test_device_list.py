@@ -74,6 +74,14 @@ def test_the_worst_are_together_wherever_they_are_and_the_rest_by_room() -> None
     ]
 
 
+def test_what_needs_attention_comes_before_safety_devices_that_are_well() -> None:
+    safe = [DeviceRow(f"smoke-{n}", {}, "smoke", True, GOOD) for n in range(80)]
+    stale = DeviceRow("fridge", {}, "thermometer", False, DeviceCondition.STALE)
+    first, *_ = DeviceSelection().list_devices([*safe, stale], "zh").groups
+    assert first.key == "attention/"
+    assert [row.name for row in first.rows] == ["fridge"]
+
+
 def test_a_room_says_how_its_devices_are() -> None:
     rooms = DeviceSelection().list_devices(ROWS, "en").rooms
     assert [(each.title, each.total, each.needy, each.in_order) for each in rooms] == [

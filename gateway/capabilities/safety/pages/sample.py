@@ -124,6 +124,7 @@ def fill_sample(_settings: SafetySettings, files: SampleFiles) -> None:
     )  # fmt: skip
     second = DutyShift(by="王芳", began=now(2 * HOUR_S), taken_from="李强")
     facts = [*_alarms(files), *_drill(files), *_walk_test(files), *_events(files)]
+    facts.sort(key=lambda fact: fact.at.wall_ms)
     files.journal.append(ShiftLog.name, facts, {SHIFT: first, "shift/2": second})
 
 
@@ -187,6 +188,6 @@ def _events(files: SampleFiles) -> Iterator[Fact]:
             {"id": "hazard/1", "where": "二层楼道", "what": "灭火器过期", "severity": "major",
              "by": "王芳"},
         ),
-        (GATEWAY_DEVICE, 2 * HOUR_S, "shift-ended", {"id": SHIFT, "by": "李强", "signed": True}),
+        (GATEWAY_DEVICE, 2 * HOUR_S, "shift-ended", {"shift": SHIFT, "by": "李强", "on_duty": "李强"}),
     ):  # fmt: skip
         yield Fact(Lane.EVENT, device, kind, files.ago(ago_s), body)
