@@ -148,6 +148,35 @@ def test_a_state_looks_like_itself(
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+HIDDEN_FOCUS = """
+const shown = [...document.querySelectorAll("main :is(a, button, select, input, summary)")]
+  .filter((node) => node.checkVisibility() && node.getClientRects().length)
+for (const node of shown.reverse()) {
+  node.focus()
+  const { left, top, width } = node.getBoundingClientRect()
+  const above = document.elementFromPoint(left + width / 2, top + 2)
+  if (above?.closest(".lost, nav") && !above.closest(".lost, nav").contains(node)) return node.outerHTML
+}
+return ""
+"""
+"""What has the focus, and is behind the banner at the top or the bar at the bottom."""
+
+
+@pytest.mark.parametrize("name", ["devices", "safety"])
+def test_nothing_covers_what_has_the_focus(address: str, chromium: Chrome, name: str) -> None:
+    page = Page(chromium, address)
+    try:
+        chromium.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 390, "height": 700, "deviceScaleFactor": 1, "mobile": True},
+        )
+        chromium.get(f"{address}/{name}?gallery=away&lang=zh")
+        page.until(lambda: page.has("body.old-data"))
+        assert chromium.execute_script(HIDDEN_FOCUS) == ""
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 PLAIN = ("login", "sign", "problem", "offline")
 
 

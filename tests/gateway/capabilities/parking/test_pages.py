@@ -77,4 +77,4 @@ def test_the_page_says_what_is_free_and_since_when(house: House, page: Page) -> 
     page.shows("3 未知", "#parking [data-key='bay-3/'].unknown")
     house.rows("parking", bay_1__occupied=Bay(occupied=True, since=house.now(5)))
     page.driver.get(f"{page.url}/parking?lang=en")
-    page.shows("3 unknown", "#parking [data-key='bay-3/'].unknown")
+    page.shows("3 Unknown", "#parking [data-key='bay-3/'].unknown")
