@@ -148,6 +148,12 @@ def test_a_state_looks_like_itself(
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_a_square_of_a_board_has_room_for_a_name_without_a_number(address: str, chromium: Chrome) -> None:
+    chromium.get(f"{address}/?gallery=long-names&lang=zh")
+    squares = "return [...document.querySelectorAll('.board li')].map((each) => each.offsetHeight)"
+    assert 0 < max(chromium.execute_script(squares)) < 60
+
+
 HIDDEN_FOCUS = """
 const shown = [...document.querySelectorAll("main :is(a, button, select, input, summary)")]
   .filter((node) => node.checkVisibility() && node.getClientRects().length)
