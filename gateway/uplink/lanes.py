@@ -141,17 +141,18 @@ class PoisonDetector:
 
     def record_acknowledgement(self, records: Iterable[Record]) -> None:
         """The broker has acknowledged a message with these."""
-        for key in map(_record_key, records):
+        for key in map(_record_key, records) if self._lost_connections else ():
             self._lost_connections.pop(key, None)
         self._single_sends_left -= 1
         if not self._single_sends_left:
             self._lost_connections.clear()
 
     def is_suspect(self, record: Record) -> bool:
-        return self._lost_connections.get(_record_key(record), 0) > 0
+        # Nearly always there is none, and a million records are asked about.
+        return bool(self._lost_connections) and self._lost_connections.get(_record_key(record), 0) > 0
 
     def is_poison(self, record: Record) -> bool:
-        return _record_key(record) in self._poisonous
+        return bool(self._poisonous) and _record_key(record) in self._poisonous
 
 
 class DeliveryBatch:

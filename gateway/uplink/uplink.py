@@ -49,6 +49,9 @@ from .link import Link
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
 """A row of telemetry has up to 1024 records: more at a time would delay an alarm."""
+MAX_ROWS_PER_READ, MAX_RECORDS_PER_READ = 64, 4096
+"""Of a backlog of telemetry whose rows are shorter: a message takes many records of a device at hardly more
+cost than one."""
 MAX_WINDOWS_BEHIND = 3
 """Unacknowledged windows of telemetry above which the platform counts as behind."""
 LATEST_INTERVAL_S = 10.0
@@ -120,6 +123,7 @@ class Uplink:
         self._clock = clock
         self._execute = execute
         self._publish_sample = publish_sample
+        self._backlog_rows_per_read = ROWS_PER_READ[Lane.TELEMETRY]
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
         self._poison = PoisonDetector()
         self._holds_telemetry = False
@@ -423,8 +427,13 @@ class Uplink:
         """Send the next rows of the backlog; returns their last position."""
         began = self._clock.mono()
         end = self._journal.committed_pos[Lane.TELEMETRY]
-        packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
+        least = ROWS_PER_READ[Lane.TELEMETRY]
+        rows = least if self._options.rate else self._backlog_rows_per_read
+        packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, rows)
         pos = packs[-1].pos if packs else end
+        longest = max((len(pack.records) for pack in packs), default=0)
+        fitting = MAX_RECORDS_PER_READ // max(1, longest)
+        self._backlog_rows_per_read = min(max(least, fitting), MAX_ROWS_PER_READ)
         records, batch = self._records_of(packs), sender.start_batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split_records(records, self._clock.now())

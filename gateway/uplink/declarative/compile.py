@@ -25,7 +25,17 @@ from gateway.config.dialect.template import (
 )
 from gateway.model import Record, Stamp
 
-from .facts import DeviceFacts, Scope, encode, find_pointer, make_format, read_time, sign, text_of
+from .facts import (
+    DeviceFacts,
+    Scope,
+    encode,
+    find_pointer,
+    fixed_object,
+    make_format,
+    read_time,
+    sign,
+    text_of,
+)
 
 Item = tuple[str, Any, str, Any]
 """A value: see `DeviceFacts.items`."""
@@ -410,10 +420,8 @@ def _constant(value: Any) -> Getter:
 
 
 def _fixed_object(keys: list[str], makers: list[Getter]) -> Getter:
-    """An object with these keys: a struct of its own, which the encoder writes fastest."""
-    fields = [f"f{number}" for number in range(len(keys))]
-    names = dict(zip(fields, keys, strict=True))
-    make = msgspec.defstruct("Payload", [(field, Any) for field in fields], rename=names, gc=False)
+    """An object with these keys."""
+    make = fixed_object(tuple(keys))
     if len(makers) == 1:
         (one,) = makers
         return lambda m, d, r, v: make(one(m, d, r, v))

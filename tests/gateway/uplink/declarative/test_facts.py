@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +11,7 @@ from gateway.config.dialect.rules import PointName, PointNames, Sign, SignKeys
 from gateway.config.dialect.template import Level
 from gateway.uplink.declarative.facts import (
     DeviceFacts,
+    encode,
     find_pointer,
     make_format,
     read_time,
@@ -122,3 +124,20 @@ def test_values_have_the_names_units_and_types_of_the_platform() -> None:
 )
 def test_a_json_pointer(pointer: str, found: object) -> None:
     assert find_pointer({"a": {"b": 1}, "list": [10, 20], "a/b": 2}, pointer) == found
+
+
+def test_any_name_becomes_a_key() -> None:
+    """Whatever is in it, and however often the points of a device change."""
+    names = ['a"b', "c\\d", "e\x1f", "温度", "f\u2028", ""]
+    for count in range(1, 40):
+        points = {f"p{n}": n for n in range(count)}
+        listed = {
+            point: PointName(name=f"{names[n % 6]}{n}" if count < 7 else f"n{n}")
+            for n, point in enumerate(points)
+        }
+        device = DeviceFacts("d", "x", {}, PointNames(points=listed))
+        for some in (points, dict(list(points.items())[::2]), {**points, "other": 1.5}, {}):
+            made = json.loads(encode(device.values({"values": some})))
+            assert made == {
+                listed[point].name if point in listed else point: n for point, n in some.items()
+            }
