@@ -18,6 +18,8 @@ from gateway.model import ConfigError
 
 MAX_FILE_BYTES = 1 << 20
 """A larger file is refused."""
+MAX_DOTS = 1000
+"""In one line."""
 MAX_QUOTED_CHARACTERS = 60
 """Of a line that a sentence quotes."""
 MAX_LINES_OF_VALUE = 100
@@ -83,6 +85,10 @@ def _decode(data: bytes) -> str:
 
 def parse(text: str) -> dict[str, Any]:
     """The tables of a TOML text. Raises `TomlError`."""
+    for number, line in enumerate(text.split("\n"), 1):
+        # The time that tomllib takes for a dotted key grows with the square of its parts.
+        if line.count(".") > MAX_DOTS:
+            raise TomlError("toml-limits", number)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

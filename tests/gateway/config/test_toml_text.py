@@ -204,6 +204,7 @@ TABLES = "".join(f"[t{number}]\nunit = {number}\n" for number in range(5000))
         ('a = x"' + '\\"' * 400_000, 10001, "toml-quote-open"),
         ('[b]\n\na = [ # "' + "\n1," * 98, 10003, "toml-bracket-open"),
         ('a = """' + "\nb" * 98, 10001, "toml-quote-open"),
+        ("a" + ".a" * 100_000 + " = 1", 10001, "toml-limits"),
     ],
 )
 def test_a_mistake_in_a_large_file_is_found_as_soon_as_in_a_small_one(

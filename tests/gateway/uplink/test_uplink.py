@@ -472,14 +472,19 @@ async def test_the_ledger_is_told_and_kept(
     tmp_path: Path, port: int, seen: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uplink_module, "LATEST_INTERVAL_S", 0.3)
+    monkeypatch.setattr(uplink_module, "LEDGER_INTERVAL_S", 0.3)
+
+    def row_of(message: dict[str, Any]) -> dict[str, Any]:
+        (row,) = (row for row in message["rows"] if (row["lane"], row["device"]) == ("telemetry", "d"))
+        return dict(row)
+
     async with gateway(tmp_path, port) as it:
         await it.history(2)
         it.measure("x" * 200_000)
         await it.history(7)
-        await eventually(lambda: seen.on("ledger"))
+        await eventually(lambda: any(row_of(each)["delivered"] == 9 for each in seen.on("ledger")))
         message = seen.on("ledger")[-1]
-        rows = {(row["lane"], row["device"]): row for row in message["rows"]}
-        row = rows["telemetry", "d"]
+        row = row_of(message)
         assert message["epoch"] == it.journal.epoch
         assert (row["measured"], row["delivered"], row["pending"]) == (10, 9, 0)
         assert row["dropped"] == {"dead": 1}
