@@ -117,8 +117,8 @@ class Board:
 
 
 @contextlib.asynccontextmanager
-async def on_line(line: Line, name: str) -> AsyncIterator[Bus]:
-    async with connect(Options(port=line.path, dialect=name, timeout=SHORT), ()) as bus:  # type: ignore[arg-type]
+async def on_line(line: Line, name: str, timeout: float = 10.0) -> AsyncIterator[Bus]:
+    async with connect(Options(port=line.path, dialect=name, timeout=timeout), ()) as bus:  # type: ignore[arg-type]
         yield bus
 
 
@@ -305,11 +305,12 @@ async def test_an_answer_that_is_none_is_a_failure_and_the_next_one_is_right(
         "bad sum": status[:-1] + bytes((status[-1] ^ 0xFF,)),
         "flood": status[:1] * 9000,
     }[fault]
-    async with on_line(line, name) as bus:
+    async with on_line(line, name, SHORT) as bus:
         line.answer = lambda _: [(0.01 * i, said[2000 * i : 2000 * (i + 1)]) for i in range(5)]
         with pytest.raises(ReadFailed) as failed:
             await bus.read(locker())
         assert failed.value.key == ("garbage" if said else "timeout")
+        bus.timeout_s = 10.0
         board.doors = {4}
         status = board.status()
         line.answer = lambda _: [(0, status[:2]), (0.01, status[:4]), (0.02, status[4:])]
@@ -342,7 +343,7 @@ async def test_an_adapter_that_echoes_and_a_reply_in_two_pieces(
 @each_dialect
 async def test_nothing_but_an_echo_is_no_reply(line: Line, name: str) -> None:
     line.answer = lambda request: [(0.0, request)]
-    async with on_line(line, name) as bus:
+    async with on_line(line, name, SHORT) as bus:
         with pytest.raises(ReadFailed, match="garbage"):
             await bus.read(locker())
 
