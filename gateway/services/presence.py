@@ -102,7 +102,7 @@ def count_states(states: Iterable[DeviceState]) -> dict[str, int]:
 
 def _last_good(old: PresenceRow | None, sample: Sample) -> Stamp | None:
     last = old.last if old else None
-    if sample.error:
+    if sample.error or (sample.bad and not sample.values):
         return last
     is_recent = last and sample.at.seconds_since(last, if_unknown=inf) < LAST_UPDATE_INTERVAL_S
     return last if is_recent else sample.at

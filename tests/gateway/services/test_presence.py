@@ -55,6 +55,12 @@ def test_after_a_restart_nobody_is_online_until_heard() -> None:
     assert fold.rows["a"].last == at(5000)
 
 
+def test_a_message_without_any_value_is_no_good_sample() -> None:
+    fold = Fold(Presence())
+    fold.step(msgspec.structs.replace(sample("a", 1), bad={"x": "missing"}))
+    assert (fold.rows["a"].online, fold.rows["a"].last) == (True, None)
+
+
 def test_the_last_word_is_stored_once_an_hour() -> None:
     fold = Fold(Presence())
     seen = [
