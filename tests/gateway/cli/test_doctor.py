@@ -42,7 +42,8 @@ def test_what_cannot_be_mended_is_told_and_is_no_failure(
             assert "→ Platform (uplink): " in found.stdout
             answer = json.loads(linli("doctor", "--json", "--config", house.file).stdout)
             assert {finding["key"] for finding in answer["gateway"]} == {key}
-            assert answer["buses"]["line"]["findings"] == []
+            # On a busy machine the device may be slow.
+            assert {each["key"] for each in answer["buses"]["line"]["findings"]} <= {"device-slow"}
         finally:
             house.end(signal.SIGKILL)
             smoke.close()
