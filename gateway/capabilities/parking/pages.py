@@ -75,6 +75,21 @@ class ParkingView(msgspec.Struct, frozen=True):
     lots: tuple[LotRow, ...] = ()
 
     @property
+    def accessible(self) -> int:
+        """How many bays are accessible."""
+        groups = (group for lot in self.lots for group in lot.groups)
+        return sum(len(group.bays) for group in groups if group.kind == BayKind.ACCESSIBLE)
+
+    @property
+    def accessible_wanted(self) -> int:
+        """How many are to be, of all bays that have a detector: 0.5 %, and at least one (Standard for
+        Building Complete Residential Communities, 完整居住社区建设指南, row 10). 0 where the site does not
+        say of what kind its bays are."""
+        if not any(group.kind for lot in self.lots for group in lot.groups):
+            return 0
+        return max(1, -(-sum(lot.total for lot in self.lots) // 200))
+
+    @property
     def board(self) -> tuple[BoardCell, ...]:
         """All bays."""
         return tuple(bay.cell for lot in self.lots for group in lot.groups for bay in group.bays)

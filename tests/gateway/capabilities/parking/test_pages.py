@@ -12,7 +12,7 @@ from gateway.web.part import PartInput
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Snapshot
 from tests.gateway.browser import Page
-from tests.gateway.dashboard_fixtures import House
+from tests.gateway.dashboard_fixtures import KEY, House, Served
 from tests.gateway.views import DAY, at
 
 ONE = DeviceInfo("one", {"zh": "A-12 号车位"}, "parking-bay", 5, {"occupied": "", "battery": "%"})
@@ -60,6 +60,32 @@ def test_car_parks_have_kinds_of_bays_and_the_rest_is_by_room() -> None:
     assert [(lot.free, lot.count("unknown"), lot.total) for lot in found] == [(0, 0, 1), (1, 1, 2)]
 
 
+@pytest.mark.parametrize(
+    ("others", "accessible", "wanted"),
+    [(0, 1, 1), (5, 0, 1), (199, 1, 1), (200, 1, 2), (398, 2, 2), (399, 2, 3)],
+)
+def test_one_bay_in_two_hundred_is_to_be_accessible_and_at_least_one(
+    others: int, accessible: int, wanted: int
+) -> None:
+    names = {
+        BayKind.VISITOR: tuple(f"v{n}" for n in range(others)),
+        BayKind.ACCESSIBLE: tuple(f"a{n}" for n in range(accessible)),
+    }
+    infos = {
+        name: DeviceInfo(name, {}, "parking-bay", 5, {"occupied": ""})
+        for each in names.values()
+        for name in each
+    }
+    given = PartInput(Snapshot(), at(), DAY, infos)
+    view = parking_view(ParkingSettings({"north": Lot(title={}, bays=names)}), given)
+    assert (view.accessible, view.accessible_wanted) == (accessible, wanted)
+
+
+def test_nothing_is_said_of_accessible_bays_where_no_kinds_are_given() -> None:
+    given = PartInput(Snapshot(), at(), DAY, {"one": ONE})
+    assert parking_view(ANY, given).accessible_wanted == 0
+
+
 def test_a_car_park_of_which_nothing_is_known_has_no_free_bays_but_an_unknown_number() -> None:
     old = {key: msgspec.structs.replace(row, live=False) for key, row in ROWS.items()}
     (all_bays,) = lots(ANY, old)
@@ -78,3 +104,14 @@ def test_the_page_says_what_is_free_and_since_when(house: House, page: Page) -> 
     house.rows("parking", bay_1__occupied=Bay(occupied=True, since=house.now(5)))
     page.driver.get(f"{page.url}/parking?lang=en")
     page.shows("3 Unknown", "#parking [data-key='bay-3/'].unknown")
+
+
+def test_the_page_says_that_accessible_bays_are_missing(house: House, page: Page) -> None:
+    lots = {"north": Lot(title={"zh": "北侧"}, bays={BayKind.VISITOR: ("bay-1", "bay-2", "bay-3")})}
+    house.configure("parking", lots=lots)
+    served = Served(house.settings)
+    try:
+        page.driver.get(f"{served.url}/parking?key={KEY}")
+        page.shows("无障碍车位 0 个，应至少 1 个")
+    finally:
+        served.end()

@@ -1,6 +1,8 @@
-from gateway.capabilities.parking.services import Parking
-from gateway.model import ClockQuality, Point, Sample, Stamp
-from tests.gateway.services.kit import Fold, device, kinds, sample
+import pytest
+
+from gateway.capabilities.parking.services import MIN_STAY_S, SETTLE_S, Parking
+from gateway.model import ClockQuality, Point, Sample, Stamp, Tick
+from tests.gateway.services.kit import DAY, Fold, at, device, kinds, sample, tick
 
 
 def parking() -> Fold:
@@ -72,3 +74,106 @@ def test_after_a_restart_bays_are_unknown_first_then_true() -> None:
     assert summary(fold)["unknown"] == 2
     assert kinds(fold.step(sample("p", 1, occupied__1=True, occupied__2=False))) == []
     assert summary(fold) == {"free": 1, "occupied": 1, "unknown": 0, "total": 2}
+
+
+def stays(fold: Fold, second: float) -> list[dict[str, object]]:
+    """Those that end at this second's tick."""
+    return [fact.body for fact in fold.step(tick(second)) if fact.kind == "parking-stay"]
+
+
+def parked(*changes: tuple[float, bool]) -> Fold:
+    """A bay that was free at first, and changes at these seconds."""
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=False))
+    for second, occupied in changes:
+        fold.step(sample("p", second, occupied__1=occupied))
+    return fold
+
+
+def test_a_stay_ends_when_the_bay_has_been_free_for_a_while() -> None:
+    fold = parked((100, True), (700, False))
+    assert stays(fold, 700 + SETTLE_S - 1) == []
+    assert stays(fold, 700 + SETTLE_S) == [
+        {
+            "point": "occupied.1",
+            "arrived": at(100).wall_ms,
+            "left": at(700).wall_ms,
+            "lasted": 600,
+            "confidence": 1.0,
+        }
+    ]
+    assert stays(fold, 9999) == []
+
+
+def test_a_detector_that_flickers_splits_no_stay() -> None:
+    fold = parked((100, True), (300, False), (300 + SETTLE_S - 1, True))
+    assert stays(fold, 400) == []
+    fold.step(sample("p", 700, occupied__1=False))
+    (stay,) = stays(fold, 800)
+    assert stay["lasted"] == 600
+
+
+def test_whoever_passes_by_does_not_park() -> None:
+    fold = parked((100, True), (100 + MIN_STAY_S - 1, False))
+    assert stays(fold, 300) == []
+    assert fold.rows["p/occupied.1"].stay is None
+
+
+def test_a_car_that_was_there_before_the_first_reading_has_no_arrival() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=True))
+    fold.step(sample("p", 600, occupied__1=False))
+    assert stays(fold, 700) == [{"point": "occupied.1", "left": at(600).wall_ms, "confidence": 0.0}]
+
+
+@pytest.mark.parametrize(
+    ("arrived", "returned", "left", "confidence"),
+    [
+        (100, 1000, 1900, 0.55),  # In the middle of the stay: 900 s since the failure of 1800.
+        (50, 1000, 1000, 0.15),  # It left meanwhile.
+        (1000, 1000, 2000, 0.2),  # It arrived meanwhile.
+        (1000, 1000, 1300, 0.0),
+    ],
+)
+def test_an_outage_ends_no_stay_and_costs_confidence(
+    arrived: int, returned: int, left: int, confidence: float
+) -> None:
+    fold = parked(*([(arrived, True)] if arrived < returned else []))
+    fold.step(sample("p", 190 if arrived < returned else 200, error="timeout"))
+    for second in sorted({returned, left}):
+        fold.step(sample("p", second, occupied__1=second < left))
+    (stay,) = stays(fold, left + 100)
+    assert (stay["arrived"], stay["lasted"]) == (at(arrived).wall_ms, left - arrived)
+    assert stay["confidence"] == pytest.approx(confidence, abs=0.01)
+
+
+def test_a_stay_goes_on_over_a_restart() -> None:
+    fold = parked((100, True))
+    for second in range(102, 4000, 2):
+        fold.step(sample("p", second, occupied__1=True))
+    fold.restart()
+    fold.step(sample("p", 5000, occupied__1=True))
+    fold.step(sample("p", 10_100, occupied__1=False))
+    (stay,) = stays(fold, 10_200)
+    assert stay["lasted"] == 10_000
+    # It was away for 1,000 s; when it was last heard is known to ten minutes.
+    assert stay["confidence"] == pytest.approx(0.87, abs=0.03)
+
+
+def test_a_clock_that_is_set_back_between_boots_ends_a_stay_of_unknown_length() -> None:
+    fold = parked((100, True))
+    earlier = Stamp(at(-1000).wall_ms, 10**9, "next", ClockQuality.SET)
+    fold.step(Sample("p", earlier, {"occupied.1": False}))
+    ended = fold.step(Tick(Stamp(at(-900).wall_ms, 101 * 10**9, "next", ClockQuality.SET), DAY))
+    assert [("lasted" in fact.body, fact.body["confidence"]) for fact in ended] == [(False, 0.0)]
+    assert fold.rows["p/occupied.1"].stay is None
+
+
+def test_a_bay_that_does_not_change_is_stored_every_ten_minutes() -> None:
+    fold = parked((100, True))
+    stored = 0
+    for second in range(102, 100 + 3600, 2):
+        before = fold.rows["p/occupied.1"]
+        fold.step(sample("p", second, occupied__1=True))
+        stored += fold.rows["p/occupied.1"] is not before
+    assert stored == 5
