@@ -201,7 +201,7 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
     empty = gateway.log("2026-11")
     assert not any(empty.events.values())
     assert [row[2] for row in log_tables(empty, gateway.names, "en")[0].rows] == [
-        "not tested this month"
+        "Not tested this month"
     ] * 2
     assert len(gateway.log("2026").events["drill-report"]) == 1
 
@@ -209,12 +209,12 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
 def test_a_hazard_is_in_the_log_of_each_month_in_which_it_was_open(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.do(-13 * HOUR, "hazard-found", where="后门", what="门坏")
-    assert log_tables(gateway.log(), gateway.names, "en")[3].rows[0][5] == "open"
+    assert log_tables(gateway.log(), gateway.names, "en")[3].rows[0][5] == "Open"
     gateway.do(60, "hazard-closed", id=next(iter(gateway.rows["hazards"])), what="修好")
     (row,) = log_tables(gateway.log(), gateway.names, "en")[3].rows
     assert (row[0], row[5], row[-1]) == ("2026-11-30 23:00", "修好", "13.0 h")
     (row,) = log_tables(gateway.log("2026-11"), gateway.names, "en")[3].rows
-    assert row[5] == "open"
+    assert row[5] == "Open"
     assert log_tables(gateway.log("2027-01"), gateway.names, "en")[3].rows == []
 
 
@@ -352,7 +352,7 @@ def test_the_whole_way_from_smoke_to_the_signed_page(centre: Centre, tmp_path: P
     reading = Text()
     reading.feed(file.read_text("utf-8"))
     texts = "\n".join(reading.texts)
-    for said in ("Kitchen smoke", "Hall smoke", "Gas leak", "Day patrol", "<b>灭火器</b>", "open"):
+    for said in ("Kitchen smoke", "Hall smoke", "Gas leak", "Day patrol", "<b>灭火器</b>", "Open"):
         assert said in texts
     assert re.search(r"\d\d-\d\d \d\d:\d\d Smoke 王", texts)
     table = linli("testlog", "--config", centre.daemon.site, "--month", f"{now:%Y-%m}")
