@@ -215,9 +215,9 @@ def test_a_calibration_is_checked_shown_and_undone(centre: Centre) -> None:
     fridge = centre.text() + FRIDGE
     centre.house.file.write_text(fridge, "utf-8")
     centre.reload()
-    page = centre.get("/settings/calibration?q=fridge")[1]
-    assert "现在没有可用的读数" in page
-    assert "温度 · 修正值" in page
+    # The page follows within a second or so.
+    eventually(lambda: "现在没有可用的读数" in centre.get("/settings/calibration?q=fridge")[1])
+    assert "温度 · 修正值" in centre.get("/settings/calibration?q=fridge")[1]
     fields = {"group": "device.fridge", "v0": "-0.6"}
     status, _, page = centre.post("/settings/calibration", **fields)
     assert status == 200
