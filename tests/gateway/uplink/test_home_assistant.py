@@ -155,6 +155,7 @@ async def test_a_device_is_seen_with_its_values_and_alarms(tmp_path: Path) -> No
                 await eventually(lambda: seen["linli-ha/centre/smoke-1/state"])
                 await eventually(lambda: seen["linli-ha/centre/smoke-1/availability"])
                 await eventually(lambda: seen["linli-ha/centre/status"] and seen.configuration("gateway"))
+                await eventually(lambda: seen.configuration("smoke-1"))
                 assert seen.state("smoke-1", "smoke") == "OFF"
                 assert seen.state("smoke-1", "temperature") == "21.5"
                 assert seen.state("smoke-1", "energy_1") == "None"
@@ -254,7 +255,7 @@ async def test_a_button_commands(tmp_path: Path) -> None:
             await say(it, smoke=False)
             # Commands are subscribed to before the first record is sent; states may be announced before.
             await eventually(lambda: it.uplink.acknowledged_messages[Lane.TELEMETRY])
-            components = seen.configuration("smoke-1")["components"]
+            components = (await eventually(lambda: seen.configuration("smoke-1")))["components"]
             buttons = {key: each for key, each in components.items() if each["platform"] == "button"}
             assert set(buttons) == {"do_siren-on", "do_reset"}
             now = datetime.datetime.now(datetime.UTC)
