@@ -22,7 +22,7 @@ from gateway.config.capability import capabilities, load_declared
 from gateway.config.site import replacements_between
 from gateway.field.line import Line
 from gateway.jobs import Job
-from gateway.journal import DEFAULT_READER, Journal, JournalFailed, StreamFilter
+from gateway.journal import DEFAULT_READER, Journal, StreamFilter
 from gateway.model import (
     GATEWAY_ACTIONS,
     GATEWAY_DEVICE,
@@ -162,16 +162,9 @@ class Gateway:
             return None
         return CarriedState(self.engine.all_rows(), self.journal.uncommitted_facts(), is_newest=True)
 
-    async def state_in_memory_journal(self) -> CarriedState:
-        """The state to go on with on the disk, and the alarms and events a platform has not received."""
-        with contextlib.suppress(JournalFailed):
-            await self.journal.commit()
-        facts = [
-            Fact(lane, record.device, record.kind, record.at, record.body)
-            for lane in (Lane.ALARM, Lane.EVENT)
-            async for record in self.journal.reader.records(lane, self.journal.rearmost_pos(lane))
-        ]
-        return CarriedState(self.engine.all_rows(), facts, is_newest=False)
+    def state_in_memory_journal(self) -> CarriedState:
+        """The state to go on with, if the journal on the disk does not have it."""
+        return CarriedState(self.engine.all_rows(), [], is_newest=False)
 
     @contextlib.asynccontextmanager
     async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:

@@ -27,7 +27,6 @@ from gateway.journal import (
     JournalDamaged,
     JournalFailed,
     StorageLimits,
-    delete_journal,
     is_writable,
 )
 from gateway.model import Clock, GatewayError
@@ -88,9 +87,7 @@ async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float]
                         notify("STOPPING=1")
                     else:
                         log_event(logging.INFO, "journal-returns", path=start.site.journal.path)
-                        carried = await gateway.state_in_memory_journal()
-            if not stop_requested.is_set():
-                delete_journal(journal.path)
+                        carried = gateway.state_in_memory_journal()
         except* JournalDamaged as group:
             damage = _log_damage(group)
             if gateway is None:
@@ -125,27 +122,27 @@ async def _open_journal(
     site: Site, clock: Clock, distrust: JournalDamaged | None
 ) -> AsyncIterator[tuple[Journal, str]]:
     """The journal and ""; if its disk cannot be written or must not be trusted, a journal in the runtime
-    folder, which is in memory, and the reason. A centre whose card has failed still needs its alarms.
+    folder, which is in memory, and the reason. A centre whose card has failed still needs its alarms. The
+    next journal on the disk takes over what that one holds.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
     limits = StorageLimits(
         cap_bytes=options.cap, daily_bytes=options.daily, endurance_bytes=options.endurance
     )
-    spare = site.control.socket.parent / "journal.db"
+    runtime = site.control.socket.parent
+    spare = runtime / "memory" / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:
-        for path, own_limits in (
-            (options.path, limits),
-            (
-                spare,
-                msgspec.structs.replace(limits, cap_bytes=min(limits.cap_bytes, MAX_MEMORY_JOURNAL_BYTES)),
-            ),
+        small = msgspec.structs.replace(limits, cap_bytes=min(limits.cap_bytes, MAX_MEMORY_JOURNAL_BYTES))
+        for path, own_limits, tail, memory in (
+            (options.path, limits, runtime, spare),
+            (spare, small, spare.parent, None),
         ):
             try:
                 if distrust and path != spare:
                     raise distrust
                 stack.enter_context(_journal_lock(path))
-                opening = Journal.open(path, clock, options.window, own_limits, day_of, spare.parent)
+                opening = Journal.open(path, clock, options.window, own_limits, day_of, tail, memory)
                 journal = await stack.enter_async_context(opening)
                 break
             except (JournalFailed, OSError) as error:

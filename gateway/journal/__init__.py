@@ -9,7 +9,6 @@ from .delivery import Delivery
 from .journal import Journal
 from .pending import TelemetryWindow
 from .reader import DEFAULT_READER, LANES, DeadLetter, JournalReader, LedgerGap, LedgerRow, RecordPack
-from .salvage import delete_journal
 from .space import StorageLimits, is_writable
 from .stream_filter import StreamFilter
 
@@ -30,6 +29,5 @@ __all__ = [
     "StorageLimits",
     "StreamFilter",
     "TelemetryWindow",
-    "delete_journal",
     "is_writable",
 ]

@@ -56,7 +56,7 @@ class Delivery:
         """Record that these will never be delivered, and why, in the ledger and for the platform."""
         lost = Losses()
         for record in records:
-            lost.add((self._day_of(record.at), record.lane, record.device), record.seq)
+            lost.add((self._day_of(record.at), record.lane, record.device, record.epoch), record.seq)
         for day, gap in lost.gaps(reason, self.name):
             self._record_gap(day, gap, False)
 
@@ -77,5 +77,6 @@ class Delivery:
             )
         self._pending().dead_letters.append((record, reason, self.name))
         # A gap record that is itself refused must not cause another one.
-        gap = LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead", self.name)
+        number = record.seq, record.seq, 1
+        gap = LedgerGap(record.lane, record.device, *number, "dead", self.name, record.epoch)
         self._record_gap(self._day_of(record.at), gap, record.kind == "gap")

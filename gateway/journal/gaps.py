@@ -21,39 +21,45 @@ async def find_gaps(
     position with which every reader of the journal is done.
     """
     known = await reader.gaps()
-    found: list[tuple[Stream, int, int, int]] = []
-    last: dict[Stream, int] = {}
-    reported: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    found: list[tuple[tuple[Lane, str, str], int, int, int]] = []
+    last: dict[tuple[Lane, str, str], int] = {}
+    reported: dict[tuple[str, str, str, str], list[tuple[int, int]]] = {}
     for lane in LANES:
         after = 0
         while packs := await reader.read_after(lane, after, ROWS_PER_READ):
             after = packs[-1].pos
             for pos, record in ((row.pos, record) for row in packs for record in row.records):
-                stream = lane, record.device
+                stream = lane, record.device, record.epoch
                 first = last.get(stream, 0) + 1
                 if record.seq > first and pos > delivered[lane]:
                     found.append((stream, first, record.seq - 1, record.seq - first))
                 last[stream] = record.seq
                 if record.kind == "gap":
-                    key = str(record.body["lane"]), record.device, str(record.body.get("uplink", ""))
-                    reported.setdefault(key, []).append((record.body["first"], record.body["last"]))
-    for stream, written in streams.items():
+                    gap = record.body
+                    epoch = str(gap.get("epoch", record.epoch))
+                    key = str(gap["lane"]), record.device, str(gap.get("uplink", "")), epoch
+                    reported.setdefault(key, []).append((gap["first"], gap["last"]))
+    for (lane, device), written in streams.items():
+        stream = lane, device, ""
         first = last.get(stream, 0) + 1
         # It is unknown which of the skipped numbers were used.
         found.append((stream, first, written, max(0, written - SKIPPED_SEQUENCE_NUMBERS + 1 - first)))
     gaps = []
-    for (lane, device), first, end, lost in found:
+    for (lane, device, epoch), first, end, lost in found:
         named = sum(
             max(0, min(end, gap.last) - max(first, gap.first) + 1)
             for _, gap in known
-            if (gap.lane, gap.device, gap.reader) == (lane, device, "")
+            if (gap.lane, gap.device, gap.epoch, gap.reader) == (lane, device, epoch, "")
         )
-        gaps.append(LedgerGap(lane, device, first, end, max(0, lost - named), DAMAGE_REASON))
+        count = max(0, lost - named)
+        gaps.append(LedgerGap(lane, device, first, end, count, DAMAGE_REASON, epoch=epoch))
     unreported = [
         (day, gap)
         for day, gap in known
         if gap.reason != "before"
-        and not is_reported(gap, reported.get((gap.lane.name.lower(), gap.device, gap.reader), []))
+        and not is_reported(
+            gap, reported.get((gap.lane.name.lower(), gap.device, gap.reader, gap.epoch), [])
+        )
     ]
     return gaps, unreported
 

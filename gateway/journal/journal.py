@@ -14,7 +14,7 @@ import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from .database import (
 )
 from .delivery import Delivery
 from .gaps import find_gaps
+from .merge import Merge, end_memory_journal
 from .pending import Losses, Pending, TelemetryWindow
 from .reader import (
     CRASH_REASON,
@@ -44,6 +45,7 @@ from .reader import (
     DayOf,
     JournalReader,
     LedgerGap,
+    LedgerKey,
     Stream,
     utc_day,
 )
@@ -51,6 +53,7 @@ from .readers import Readers
 from .rows import encode, pack_records, readable_body
 from .salvage import (
     FIRST_NUMBERS_KEY,
+    delete_journal,
     finish_replacement,
     is_marked_damaged,
     mark_damaged,
@@ -87,6 +90,8 @@ MAX_EVENTS_PER_ROW = 256
 """A row is encoded at once, while alarms wait."""
 ROWS_PER_EVICTION = 64
 """Rows of telemetry removed at a time to make room."""
+MAX_EVICTIONS_PER_COMMIT = 64
+"""For the rows of another journal, on a disk that is nearly full."""
 MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
 """A larger file is checked while it is already in use."""
 
@@ -120,7 +125,7 @@ class Journal:
         """Why the writer ends."""
         self._committed_numbers: dict[Stream, int] = {}
         """The last committed sequence number of each stream."""
-        self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
+        self._day_counts: Counter[LedgerKey] = Counter()
         self._pending = Pending()
         self._wake = asyncio.Event()
         self._window_due = False
@@ -163,12 +168,14 @@ class Journal:
         limits: StorageLimits | None = None,
         day_of: DayOf | None = None,
         runtime: Path | None = None,
+        memory: Path | None = None,
     ) -> AsyncIterator[Journal]:
         """Open or create the journal; a damaged one is moved aside and its sound rows are copied.
 
         `window` is seconds between commits of telemetry. `runtime` is a folder in memory, where what is
-        not committed yet survives the end of the process. Everything pending is committed on exit.
-        Raises `JournalFailed`.
+        not committed yet survives the end of the process. `memory`: a journal that was used while this one
+        could not be; if it exists, it is merged into this one and deleted. Everything pending is committed
+        on exit. Raises `JournalFailed`.
         """
         limits = limits or StorageLimits()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +190,8 @@ class Journal:
                 damaged_copy = await replace_damaged(path, limits.max_pages)
                 journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             journal.damaged_copy = damaged_copy
+            if memory:
+                await journal._merge(memory, window)
             journal._tasks = [
                 asyncio.create_task(journal._write(), name="journal-writer"),
                 asyncio.create_task(journal._close_windows(), name="journal-window"),
@@ -256,6 +265,44 @@ class Journal:
         self.dead_letter_count = await self.reader.dead_letter_count()
         self._disk_reserve.fill()
         await self._make_room()
+
+    async def _merge(self, memory: Path, window: float) -> None:
+        """Take over what a journal in memory holds, and delete it. Raises `JournalFailed`."""
+        day_of = self.reader.day_of
+
+        def open_other(path: Path) -> AbstractAsyncContextManager[Journal]:
+            return Journal.open(path, self._clock, window, self._limits, day_of, path.parent)
+
+        try:
+            while ended := await end_memory_journal(memory, open_other):
+                async with connect(ended, readonly=True) as database:
+                    source = JournalReader(database, day_of)
+                    merge = Merge(self.reader, source, self._readers, lambda: self._pending)
+                    await merge.begin(day_of(self._clock.now()), self.committed_pos)
+                    while await merge.add_rows(self.committed_pos):
+                        await self._commit_merged()
+                    await merge.add_tables()
+                    await self._commit_merged()
+                failpoint("merge")
+                delete_journal(ended)
+        except JournalFailed as failed:
+            if failed.facts["path"] == self.path:
+                raise
+            # The disk can be used all the same.
+            log_event(logging.ERROR, "journal-unmerged", path=memory, reason=failed.facts["reason"])
+        self.dead_letter_count = await self.reader.dead_letter_count()
+
+    async def _commit_merged(self) -> None:
+        """Commit rows of another journal; the oldest telemetry makes room for them."""
+        for _ in range(MAX_EVICTIONS_PER_COMMIT):
+            await self._flush(telemetry=False)
+            if self.failure is None:
+                await self._make_room()
+                return
+            if not isinstance(self.failure, JournalFull):
+                break
+        assert self.failure
+        raise self.failure
 
     def _recover_tail(self) -> bool:
         """Restore what a killed process had not committed; False if that is unknown."""
@@ -420,10 +467,9 @@ class Journal:
         del body["device"]
         if uplink := body.pop("reader"):
             body["uplink"] = uplink
+        if not gap.epoch:
+            del body["epoch"]
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})
-
-    def _ledger_key(self, record: Record) -> tuple[str, Lane, str]:
-        return self.reader.day_of(record.at), record.lane, record.device
 
     def _numbered_record(
         self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]
@@ -543,11 +589,12 @@ class Journal:
             await asyncio.sleep(0)
 
     async def _transact(self, pending: Pending, windows: list[TelemetryWindow], closing: bool) -> None:
-        packs = [(Lane.ALARM, [record]) for record in pending.alarms]
-        packs += [
+        own = [(Lane.ALARM, [record]) for record in pending.alarms]
+        own += [
             (Lane.EVENT, pending.events[first : first + MAX_EVENTS_PER_ROW])
             for first in range(0, len(pending.events), MAX_EVENTS_PER_ROW)
         ]
+        packs = [*pending.merged, *own]
         bodies = [pack_records(records) async for _, records in with_pauses(packs, between=1)]
         rows = [row for window in windows for row in window.rows]
         statements = [
@@ -556,6 +603,7 @@ class Journal:
                 for (lane, records), body in zip(packs, bodies, strict=True)
             ),
             *(insert_pack(Lane.TELEMETRY, row.count, row.pack()) for row in rows),
+            *pending.statements,
             *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
@@ -563,8 +611,8 @@ class Journal:
             *(set_cursor(reader, lane, pos) for (reader, lane), pos in pending.cursors.items()),
             *(statement for letter in pending.dead_letters for statement in insert_dead_letter(*letter)),
         ]
-        numbers = {(lane, record.device): record.seq for lane, records in packs for record in records}
-        days = Counter(self._ledger_key(record) for _, records in packs for record in records)
+        numbers = {(lane, record.device): record.seq for lane, records in own for record in records}
+        days = Counter(self.reader.ledger_key(record) for _, records in own for record in records)
         for window in windows:
             fresh = (stream for stream in window.last_numbers if stream not in self._committed_numbers)
             statements += [set_stream(stream, 0) for stream in fresh]
@@ -608,9 +656,7 @@ class Journal:
             self._windows.append(TelemetryWindow())
         return [window for window in self._windows if window.pos is None and window.records]
 
-    def _checkpoint(
-        self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool
-    ) -> Iterator[Statement]:
+    def _checkpoint(self, due: int, days: Counter[LedgerKey], closing: bool) -> Iterator[Statement]:
         """Sequence numbers as they will be once the `due` oldest open windows are committed."""
         later = [window.records for window in self._windows if window.pos is None][due:]
         ahead = Counter(
@@ -618,12 +664,12 @@ class Journal:
             for records in (*later, self._pending.alarms, self._pending.events)
             for record in records
         )
-        newest_day = max((day for day, _, _ in days), default="")
+        newest_day = max((day for day, *_ in days), default="")
         is_new_day, self._newest_day = newest_day > self._newest_day, max(newest_day, self._newest_day)
         streams = list(self._streams.items())
         return itertools.chain(
             (set_stream(stream, last - ahead[stream]) for stream, last in streams),
-            (add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
+            (add_day(key, count) for key, count in days.items()),
             prune_ledger() if is_new_day else (),
             (set_checkpoint(), set_clean(closing)),
         )
@@ -644,7 +690,7 @@ class Journal:
         if not positions:
             return False
         until = positions[-1]
-        await self._readers.evict(lane, until, self._ledger_key)
+        await self._readers.evict(lane, until)
         self._pending.deletions.append(delete_packs(lane, until))
         failpoint("evict")
         await self._commit(telemetry=False)
@@ -666,7 +712,7 @@ class Journal:
         self._day_counts.update(window.day_counts)
         lost = Losses()
         for record in records:
-            lost.add(self._ledger_key(record), record.seq)
+            lost.add(self.reader.ledger_key(record), record.seq)
         for day, gap in lost.gaps("disk"):
             self._record_gap(day, gap)
 

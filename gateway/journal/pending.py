@@ -11,7 +11,7 @@ import msgspec
 from gateway.model import Lane, Record, Row
 
 from .database import Statement
-from .reader import LedgerGap, Stream
+from .reader import LedgerGap, LedgerKey, Stream
 from .rows import RowBuilder
 
 MAX_RECORDS_PER_ROW = 1024
@@ -27,8 +27,7 @@ class TelemetryWindow(msgspec.Struct):
     rows: list[RowBuilder] = []
     last_numbers: dict[Stream, int] = {}
     """The last sequence number of each stream."""
-    day_counts: Counter[tuple[str, Lane, str]] = msgspec.field(default_factory=Counter)
-    """The records of each day, lane and device."""
+    day_counts: Counter[LedgerKey] = msgspec.field(default_factory=Counter)
     first_pos: int | None = None
     pos: int | None = None
     """The positions of the first row and of the last one."""
@@ -44,7 +43,7 @@ class TelemetryWindow(msgspec.Struct):
         self.encoded.append(encoded)
         self.rows[-1].add(encoded)
         self.last_numbers[record.lane, record.device] = record.seq
-        self.day_counts[day, record.lane, record.device] += 1
+        self.day_counts[day, record.lane, record.device, record.epoch] += 1
 
     def set_committed(self, positions: Sequence[int]) -> None:
         """All of it is stored, in rows with these positions."""
@@ -55,6 +54,10 @@ class TelemetryWindow(msgspec.Struct):
 class Pending(msgspec.Struct):
     """What the next transaction will contain."""
 
+    merged: list[tuple[Lane, list[Record]]] = []
+    """Rows of a journal in memory: see merge.py."""
+    statements: list[Statement] = []
+    """What becomes of the tables with them."""
     alarms: list[Record] = []
     events: list[Record] = []
     changes: dict[tuple[str, str], Row | None] = {}
@@ -71,6 +74,7 @@ class Pending(msgspec.Struct):
 
     def prepend(self, older: Pending) -> None:
         """After a failed transaction: prepend its contents."""
+        self.merged[:0], self.statements[:0] = older.merged, older.statements
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
         self.deletions[:0], self.readers[:0] = older.deletions, older.readers
@@ -83,12 +87,12 @@ class Losses:
     """Records that will never be delivered, by day, lane and device."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[str, Lane, str], list[int]] = {}
+        self._numbers: dict[LedgerKey, list[int]] = {}
 
-    def add(self, key: tuple[str, Lane, str], seq: int) -> None:
+    def add(self, key: LedgerKey, seq: int) -> None:
         self._numbers.setdefault(key, []).append(seq)
 
     def gaps(self, reason: str, reader: str = "") -> Iterator[tuple[str, LedgerGap]]:
         """The gap of each, with its day."""
-        for (day, lane, device), seqs in self._numbers.items():
-            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason, reader)
+        for (day, lane, device, epoch), seqs in self._numbers.items():
+            yield day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason, reader, epoch)

@@ -29,6 +29,8 @@ CRASH_REASON = "restart"
 """The reason of a gap due to a crash: see `LedgerRow`."""
 
 Stream = tuple[Lane, str]
+LedgerKey = tuple[str, Lane, str, str]
+"""Day, lane, device and the epoch that a `Record` states."""
 
 
 class RecordPack(msgspec.Struct, frozen=True):
@@ -60,6 +62,8 @@ class LedgerGap(msgspec.Struct, frozen=True):
     `thinned`, `dead`; `before` (recorded before the reader was configured)."""
     reader: str = ""
     """Whose gap it is; empty: of all readers."""
+    epoch: str = ""
+    """As that of a `Record`."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
@@ -80,6 +84,8 @@ class LedgerRow(msgspec.Struct, frozen=True):
     uncertain: int
     gaps: list[tuple[int, int, str]]
     """First and last sequence number, and why."""
+    epoch: str = ""
+    """As that of a `Record`."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -218,20 +224,36 @@ class JournalReader:
         """A number that changes when another connection commits."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 
-    async def stream_and_day_counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
+    async def stream_and_day_counts(self) -> tuple[dict[Stream, int], Counter[LedgerKey]]:
         """The last sequence number of each stream as of the last commit, and the records of each day,
-        lane and device since the last checkpoint."""
+        lane and device since the last checkpoint. Records of another epoch are not counted: see
+        `gateway.journal.merge`."""
         streams = {
             (Lane(lane), device): int(written)
             for lane, device, written in await self._database.rows("SELECT * FROM stream")
         }
-        days: Counter[tuple[str, Lane, str]] = Counter()
+        days: Counter[LedgerKey] = Counter()
         for lane, pos in zip(LANES, json.loads(await self.read_meta("checkpoint")), strict=True):
             async for record in self.records(lane, pos):
-                stream = lane, record.device
-                streams[stream] = max(streams.get(stream, 0), record.seq)
-                days[self.day_of(record.at), lane, record.device] += 1
+                if not record.epoch:
+                    stream = lane, record.device
+                    streams[stream] = max(streams.get(stream, 0), record.seq)
+                    days[self.ledger_key(record)] += 1
         return streams, days
+
+    def ledger_key(self, record: Record) -> LedgerKey:
+        """Under which the ledger counts a record."""
+        return self.day_of(record.at), record.lane, record.device, record.epoch
+
+    async def day_counts(self, since: str = "") -> Counter[LedgerKey]:
+        """The records of each day, lane and device as of the last commit; from a day on."""
+        _, counts = await self.stream_and_day_counts()
+        days = await self._database.rows(
+            "SELECT day, lane, device, epoch, measured FROM day WHERE day >= ?", since
+        )
+        async for day, lane, device, epoch, count in with_pauses(days):
+            counts[day, Lane(lane), device, epoch] += count
+        return counts
 
     async def packs(self, lane: Lane, after: int, until: int | None = None) -> AsyncIterator[RecordPack]:
         """Every row of a lane after a position, up to another, a few in memory at a time."""
@@ -263,17 +285,14 @@ class JournalReader:
         self, reader: str, positions: Mapping[Lane, int], selects: Callable[[Lane, str], bool], since: str
     ) -> list[LedgerRow]:
         """The ledger of a reader with these places in the lanes, which receives these streams."""
-        _, measured = await self.stream_and_day_counts()
-        days = await self._database.rows("SELECT * FROM day WHERE day >= ?", since)
-        async for day, lane, device, count in with_pauses(days):
-            measured[day, Lane(lane), device] += count
-        pending: Counter[tuple[str, Lane, str]] = Counter()
+        measured = await self.day_counts(since)
+        pending: Counter[LedgerKey] = Counter()
         for lane in LANES:
             async for record in self.records(lane, positions[lane]):
-                pending[self.day_of(record.at), lane, record.device] += 1
-        gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
+                pending[self.ledger_key(record)] += 1
+        gaps: dict[LedgerKey, list[LedgerGap]] = {}
         for day, gap in await self.gaps(reader):
-            gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
+            gaps.setdefault((day, gap.lane, gap.device, gap.epoch), []).append(gap)
         found = measured.keys() | gaps.keys()
         keys = await asyncio.to_thread(lambda: sorted(key for key in found if key[0] >= since))
         return [
@@ -287,7 +306,7 @@ class JournalReader:
         return [
             (str(day), LedgerGap(Lane(lane), *rest))
             for day, lane, *rest in await self._database.rows(
-                "SELECT day, lane, device, first, last, count, reason, reader FROM gap "
+                "SELECT day, lane, device, first, last, count, reason, reader, epoch FROM gap "
                 "WHERE ?1 IS NULL OR reader IN ('', ?1) ORDER BY id",
                 reader,
             )
@@ -297,19 +316,27 @@ class JournalReader:
         """Records in the dead-letter table."""
         return int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
 
+    async def dead_rows(self) -> list[tuple[Any, ...]]:
+        """The dead letters as they are stored: lane, device, number, reason, body, CRC and reader."""
+        return await self._database.rows("SELECT lane, device, seq, reason, body, crc, reader FROM dead")
+
+    async def state_rows(self) -> list[tuple[Any, ...]]:
+        """The rows of all services: service, key and MessagePack."""
+        return await self._database.rows("SELECT service, key, body FROM state")
+
     async def dead_letters(self) -> list[DeadLetter]:
         """Records that a platform refused."""
         rows = await self._database.rows("SELECT lane, device, seq, reason, reader FROM dead")
         return [DeadLetter(Lane(lane), *rest) for lane, *rest in rows]
 
 
-def _ledger_row(
-    key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[LedgerGap]
-) -> LedgerRow:
+def _ledger_row(key: LedgerKey, measured: int, pending: int, gaps: list[LedgerGap]) -> LedgerRow:
     dropped: Counter[str] = Counter()
     for gap in gaps:
         dropped[gap.reason] += gap.count
     uncertain = dropped.pop(CRASH_REASON, 0) + dropped.pop(DAMAGE_REASON, 0)
     delivered = measured - pending - dropped.total()
     spans = [(gap.first, gap.last, gap.reason) for gap in gaps]
-    return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, spans)
+    day, lane, device, epoch = key
+    lost = dict(dropped)
+    return LedgerRow(day, lane, device, measured, delivered, pending, lost, uncertain, spans, epoch)

@@ -6,13 +6,15 @@ import asyncio
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from gateway.base.tasks import with_pauses
-from gateway.model import Lane, Record
+from gateway.model import Lane
 
 from .database import JournalDamaged, JournalFailed
 from .delivery import Delivery
 from .pending import Pending
-from .reader import DEFAULT_READER, LANES, JournalReader, LedgerGap
+from .reader import DEFAULT_READER, LANES, JournalReader, LedgerGap, LedgerKey
 from .statements import forget_reader, rename_reader, set_reader
 from .stream_filter import StreamFilter
 
@@ -21,8 +23,6 @@ MAX_ABSENCE_DAYS = 30
 
 RECORDS_PER_TURN, LOSSES_PER_TURN = 500, 100
 """While rows are evicted, alarms wait for so many at most."""
-LedgerKey = tuple[str, Lane, str]
-"""Day, lane and device."""
 
 
 class Readers:
@@ -54,6 +54,11 @@ class Readers:
                 self._absent[row.name] = delivery, row.left
             else:
                 self.configured[row.name] = delivery
+
+    def all(self) -> Iterator[Delivery]:
+        """Those that are configured, and those that were."""
+        yield from self.configured.values()
+        yield from (delivery for delivery, _ in self._absent.values())
 
     @property
     def is_single(self) -> bool:
@@ -122,11 +127,12 @@ class Readers:
             return
         async for row in with_pauses(rows):
             if row.delivered > 0:
-                last = numbers.get((row.lane, row.device), row.delivered)
-                gap = LedgerGap(row.lane, row.device, 1, last, row.delivered, "before", delivery.name)
+                last = row.delivered if row.epoch else numbers.get((row.lane, row.device), row.delivered)
+                before = "before", delivery.name, row.epoch
+                gap = LedgerGap(row.lane, row.device, 1, last, row.delivered, *before)
                 self._record_gap(row.day, gap, True)
 
-    async def evict(self, lane: Lane, until: int, key_of: Callable[[Record], LedgerKey]) -> None:
+    async def evict(self, lane: Lane, until: int) -> None:
         """The rows of a lane up to a position are deleted: record what readers had not received."""
         behind = [each for each in self._all_of(lane) if each.positions[lane] < until]
         lost: dict[LedgerKey, dict[str, list[int]]] = {}
@@ -134,21 +140,20 @@ class Readers:
             async for pack in self._reader.packs(lane, min(each.positions[lane] for each in behind), until):
                 readers = [each for each in behind if each.positions[lane] < pack.pos]
                 async for record in with_pauses(pack.records, RECORDS_PER_TURN):
-                    numbers = lost.setdefault(key_of(record), {})
+                    numbers = lost.setdefault(self._reader.ledger_key(record), {})
                     for each in readers:
                         if each.selects(lane, record.device):
                             numbers.setdefault(each.name, []).append(record.seq)
         readers = self._all_of(lane)
-        async for (day, _, device), numbers in with_pauses(lost.items(), LOSSES_PER_TURN):
+        async for (day, _, device, epoch), numbers in with_pauses(lost.items(), LOSSES_PER_TURN):
             names = [each.name for each in readers if each.selects(lane, device)]
             for gap in _gaps_of(lane, device, numbers, names):
-                self._record_gap(day, gap, False)
+                self._record_gap(day, msgspec.structs.replace(gap, epoch=epoch), False)
         for each in behind:
             each.acknowledge(lane, until)
 
     def _all_of(self, lane: Lane) -> list[Delivery]:
-        every = (*self.configured.values(), *(delivery for delivery, _ in self._absent.values()))
-        return [each for each in every if lane in each.streams.lanes]
+        return [each for each in self.all() if lane in each.streams.lanes]
 
     def _rename(self, old: str, new: str) -> None:
         pending, delivery = self._pending(), self.configured.pop(old)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from gateway.model import Lane, Record, Row
 
 from .database import Statement
-from .reader import LedgerGap, Stream
+from .reader import LedgerGap, LedgerKey, Stream
 from .rows import Pack, encode, pack_records
 
 MAX_DEAD_LETTERS = 100
@@ -31,6 +34,16 @@ def set_state(service: str, key: str, row: Row | None) -> Statement:
     if row is None:
         return "DELETE FROM state WHERE service = ? AND key = ?", (service, key)
     return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, encode(row))
+
+
+def add_state(service: str, key: str, body: bytes) -> Statement:
+    """Store a row of a service, as MessagePack, if there is none with its key."""
+    return "INSERT OR IGNORE INTO state VALUES (?, ?, ?)", (service, key, body)
+
+
+def set_meta(key: str, value: str) -> Statement:
+    """Store a fact about the journal itself."""
+    return "INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value)
 
 
 def set_cursor(reader: str, lane: Lane, pos: int) -> Statement:
@@ -67,11 +80,13 @@ def set_stream(stream: Stream, written: int) -> Statement:
     return "INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (int(stream[0]), stream[1], written)
 
 
-def add_day(day: str, lane: Lane, device: str, count: int) -> Statement:
+def add_day(key: LedgerKey, count: int) -> Statement:
     """Add to the number of records of a day in the ledger."""
+    day, lane, device, epoch = key
     return (
-        "INSERT INTO day VALUES (?, ?, ?, ?4) ON CONFLICT DO UPDATE SET measured = measured + ?4",
-        (day, int(lane), device, count),
+        "INSERT INTO day (day, lane, device, epoch, measured) VALUES (?, ?, ?, ?, ?5) "
+        "ON CONFLICT DO UPDATE SET measured = measured + ?5",
+        (day, int(lane), device, epoch, count),
     )
 
 
@@ -98,16 +113,16 @@ def set_epoch(epoch: str) -> Statement:
 def add_gap(day: str, gap: LedgerGap) -> Statement:
     """Add a gap to the ledger. One that follows another of the same reason, or of which the stream has too
     many on that day, makes the last of them longer: the counts stay right."""
-    same = "day = ?1 AND lane = ?2 AND device = ?3 AND reason = ?7 AND reader = ?9"
+    same = "day = ?1 AND lane = ?2 AND device = ?3 AND reason = ?7 AND reader = ?9 AND epoch = ?10"
     return (
-        "INSERT INTO gap (id, day, lane, device, first, last, count, reason, reader) VALUES "  # noqa: S608
+        "INSERT INTO gap (id, day, lane, device, first, last, count, reason, reader, epoch) VALUES "  # noqa: S608
         f"((SELECT max(id) FROM gap WHERE {same} AND (last = ?4 - 1 OR "
-        f"(SELECT count(*) FROM gap WHERE {same}) >= ?8)), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9) "
+        f"(SELECT count(*) FROM gap WHERE {same}) >= ?8)), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?10) "
         "ON CONFLICT (id) DO UPDATE SET first = min(first, excluded.first), "
         "last = max(last, excluded.last), count = count + excluded.count",
         (
             *(day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
-            *(MAX_GAPS_PER_DAY, gap.reader),
+            *(MAX_GAPS_PER_DAY, gap.reader, gap.epoch),
         ),
     )
 
@@ -123,19 +138,29 @@ def prune_ledger() -> list[Statement]:
     ]
 
 
+def add_dead_letter(row: Sequence[Any], epoch: str) -> Statement:
+    """Add a row of the dead-letter table of another journal, as `JournalReader.dead_rows` gives it."""
+    return (
+        "INSERT OR REPLACE INTO dead (lane, device, seq, reason, body, crc, reader, epoch) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, epoch),
+    )
+
+
 def insert_dead_letter(record: Record, reason: str, reader: str) -> list[Statement]:
     """Add a record to the dead-letter table, and delete those of its stream that are too many."""
     body, crc = pack_records([record])
     stream = int(record.lane), record.device
-    same = "lane = ?1 AND device = ?2 AND reader = ?4"
+    same = "lane = ?1 AND device = ?2 AND reader = ?4 AND epoch = ?5"
     return [
         (
-            "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*stream, record.seq, reason, body, crc, reader),
+            "INSERT OR REPLACE INTO dead (lane, device, seq, reason, body, crc, reader, epoch) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*stream, record.seq, reason, body, crc, reader, record.epoch),
         ),
         (
             f"DELETE FROM dead WHERE {same} AND seq <= (SELECT seq FROM dead "  # noqa: S608
             f"WHERE {same} ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-            (*stream, MAX_DEAD_LETTERS, reader),
+            (*stream, MAX_DEAD_LETTERS, reader, record.epoch),
         ),
     ]

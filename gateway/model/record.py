@@ -56,3 +56,6 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind: str
     at: Stamp
     body: dict[str, Any]
+    epoch: str = ""
+    """Of the journal that gave the number, where that is not the one that has the record: see
+    `gateway.journal.merge`."""

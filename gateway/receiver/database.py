@@ -329,7 +329,8 @@ def _ledger_rows(ledgers: Iterable[tuple[str, ReceivedLedger]]) -> list[tuple[An
     """In the order of their key, so that receivers wait for each other, and not in a circle."""
     rows: list[tuple[Any, ...]] = [
         (
-            *(site, ledger.epoch, row.day, row.lane, row.device, row.measured, row.delivered, row.pending),
+            *(site, row.epoch or ledger.epoch, row.day, row.lane, row.device),
+            *(row.measured, row.delivered, row.pending),
             *(Jsonb(row.dropped), row.uncertain, Jsonb(row.gaps)),
         )
         for site, ledger in ledgers
@@ -348,7 +349,9 @@ def _gap_of(site: str, epoch: str, device: str, data: Any) -> Gap | None:
     return (
         None
         if gap.uplink
-        else Gap(Stream(site, epoch, device, gap.lane), gap.first, gap.last, gap.reason, gap.count)
+        else Gap(
+            Stream(site, gap.epoch or epoch, device, gap.lane), gap.first, gap.last, gap.reason, gap.count
+        )
     )
 
 

@@ -97,6 +97,8 @@ class ReceivedLedgerRow(msgspec.Struct, frozen=True):
     dropped: dict[Text, Natural]
     uncertain: Natural
     gaps: Annotated[list[tuple[Natural, Natural, Text]], msgspec.Meta(max_length=10_000)]
+    epoch: Text = ""
+    """Empty: that of the ledger."""
 
 
 class ReceivedLedger(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ class GapData(msgspec.Struct, frozen=True):
     count: Natural | None = None
     """Of the numbers from first to last, how many are missing; None: all."""
     uplink: str = ""
+    epoch: str = ""
+    """Empty: that of the gap record."""
 
 
 class Parsed(msgspec.Struct, frozen=True):

@@ -76,7 +76,8 @@ SELECT_HOLES = """WITH numbered AS (
 """A number that seems to be missing may be that of a record with a time outside of these days."""
 SELECT_GAPS = """SELECT site, epoch, device, data FROM record JOIN stream ON id = stream
     WHERE kind = 'gap' AND lane = 'event'
-    AND (site, epoch) IN (SELECT * FROM unnest(%(sites)s::text[], %(epochs)s::text[])) ORDER BY id, seq"""
+    AND (site, coalesce(nullif(data->>'epoch', ''), epoch))
+    IN (SELECT * FROM unnest(%(sites)s::text[], %(epochs)s::text[])) ORDER BY id, seq"""
 SELECT_LEDGER = """SELECT site, epoch, device, lane, day, delivered, pending, dropped, gaps,
         coalesce((SELECT seq FROM record WHERE stream = id ORDER BY seq DESC LIMIT 1), 0),
         EXISTS (

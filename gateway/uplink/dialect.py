@@ -173,8 +173,8 @@ class Dialect(ABC):
 
 
 def group_by_device(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """The records of each device, in order."""
-    streams: dict[str, list[Record]] = {}
+    """The records of each device and epoch, in order."""
+    streams: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        streams.setdefault(record.device, []).append(record)
+        streams.setdefault((record.device, record.epoch), []).append(record)
     yield from streams.values()

@@ -43,7 +43,7 @@ MAX_BLAME_DELAY_S = 2.0
 REFUSAL_REASONS = {0x90: "topic", 0x95: "oversize", 0x99: "format"}
 """Permanent reasons to refuse one message (MQTT 5, 2.4), and the reason of the dead letter."""
 
-RecordKey = tuple[Lane, str, int]
+RecordKey = tuple[Lane, str, str, int]
 T = TypeVar("T")
 
 
@@ -57,9 +57,9 @@ class Thinning:
     def __init__(self, min_age_s: float, interval_s: float) -> None:
         self._min_age_s = min_age_s
         self._interval_ns = round(interval_s * 1e9)
-        self._last_decisions: dict[str, tuple[int, tuple[str, int]]] = {}
-        """Per device, the last record decided on, and the interval of the last one to send."""
-        self._selected: set[tuple[str, int]] = set()
+        self._last_decisions: dict[tuple[str, str], tuple[int, tuple[str, int]]] = {}
+        """Per device and epoch, the last record decided on, and the interval of the last one to send."""
+        self._selected: set[RecordKey] = set()
         """To be sent, and not yet acknowledged."""
 
     def split_records(self, records: Sequence[Record], now: Stamp) -> tuple[list[Record], list[Record]]:
@@ -72,15 +72,16 @@ class Thinning:
 
     def remove_acknowledged(self, records: Iterable[Record]) -> None:
         """Remove the decisions about records that have been acknowledged."""
-        self._selected.difference_update((record.device, record.seq) for record in records)
+        self._selected.difference_update(map(_record_key, records))
 
     def _is_selected(self, record: Record, now: Stamp) -> bool:
-        key, place = (record.device, record.seq), (record.at.boot, record.at.mono_ns // self._interval_ns)
-        last, last_place = self._last_decisions.get(record.device, (0, ("", 0)))
+        key, place = _record_key(record), (record.at.boot, record.at.mono_ns // self._interval_ns)
+        stream = record.device, record.epoch
+        last, last_place = self._last_decisions.get(stream, (0, ("", 0)))
         if record.seq <= last:
             return key in self._selected
         keep = place != last_place or now.seconds_since(record.at, if_unknown=0.0) <= self._min_age_s
-        self._last_decisions[record.device] = record.seq, place
+        self._last_decisions[stream] = record.seq, place
         if keep:
             self._selected.add(key)
         return keep
@@ -416,4 +417,4 @@ def split_to_fit(
 
 
 def _record_key(record: Record) -> RecordKey:
-    return record.lane, record.device, record.seq
+    return record.lane, record.device, record.epoch, record.seq

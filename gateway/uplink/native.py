@@ -116,7 +116,7 @@ class Urgent(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-class LedgerEntry(msgspec.Struct, frozen=True):
+class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one device's records of one day in one lane: see `linli ledger`."""
 
     day: str
@@ -128,6 +128,9 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     uncertain: int
     gaps: list[tuple[int, int, str]]
+    epoch: str = ""
+    """Of these records, if not that of the ledger: they were recorded in memory, while the gateway's disk
+    was unusable. A gap record about such numbers states the epoch too."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -242,7 +245,8 @@ class NativeDialect(Dialect):
             lane = _lane_name(first.lane)
             return Message(f"{self._root}/{lane}", _encode(Streams(self._epoch, lane, streams, backfill)))
         entries = [Entry(*self._entry_fields(record)) for record in records]
-        envelope = Envelope(self._epoch, first.device, _lane_name(first.lane), entries, backfill)
+        epoch = first.epoch or self._epoch
+        envelope = Envelope(epoch, first.device, _lane_name(first.lane), entries, backfill)
         return Message(f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope))
 
     def latest_message(self, records: Iterable[Record]) -> Message:

@@ -81,13 +81,14 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
         stack.push_async_callback(field.end)
         stack.push_async_callback(broker.end)
         await broker.start()
-        oracle = Oracle(directory / "run" / "journal.db")
+        journal = disk.path / "journal.db"
+        oracle = Oracle(journal, directory / "run" / "memory" / "journal.db")
         witness = Subscriber(broker.port, oracle)
         stack.callback(witness.close)
         await witness.ready()
         proxy = await stack.enter_async_context(Proxy(broker.port))
-        journal = disk.path / "journal.db"
-        gateway.site = write_site(directory, journal, await field.start(2), proxy.port, free_port())
+        urls = [f"mqtt://127.0.0.1:{proxy.port}"]
+        gateway.site = write_site(directory, journal, await field.start(2), urls, free_port())
         clock = None
         if faketime:
             clock = directory / "clock"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -139,8 +140,10 @@ class Nemesis:
         await asyncio.sleep(lag)
         await self._gateway.hold()
         # The runtime folder is memory: what outlives a kill there does not outlive the power.
-        for tail in (self._gateway.site.parent / "run").glob("tail-?"):
+        runtime = self._gateway.site.parent / "run"
+        for tail in runtime.glob("tail-?"):
             tail.unlink()
+        shutil.rmtree(runtime / "memory", ignore_errors=True)
         self._disk.mount_again()
         self._gateway.tolerated -= 1
         self.watching = True

@@ -48,16 +48,18 @@ class ReceivedStream(msgspec.Struct):
 class Oracle:
     """Collects everything that arrives, and evaluates it at the end."""
 
-    def __init__(self, spare: Path) -> None:
-        self._spare = spare
+    def __init__(self, journal: Path, memory: Path) -> None:
+        self._journal = journal
+        self._memory = memory
+        self.memory_epochs: set[str] = set()
+        """Of the journals in memory that serve while the disk is dead: their streams have numbers of their
+        own, which they keep in the journal on the disk. The power cut that ends one ends what it holds."""
         self.in_memory_envelopes = 0
-        """Envelopes from the journal in memory that serves while the disk is dead: they are extra. It
-        promises nothing beyond its life, and what it says has an epoch of its own."""
         self.lock = threading.Lock()
         self.streams: dict[Stream, ReceivedStream] = {}
         self.gaps: dict[Stream, list[tuple[int, int, str]]] = {}
         self.committed: dict[Stream, dict[int, int]] = {}
-        self.identities: dict[tuple[Any, ...], int] = {}
+        self.identities: dict[tuple[Any, ...], tuple[str, int]] = {}
         self.repeated = self.duplicated = self.contradicted = self.reordered = 0
         self.last_new_at_s = 0.0
         """When telemetry that was not known arrived last, by the monotonic clock."""
@@ -69,10 +71,13 @@ class Oracle:
         envelope = msgspec.json.decode(payload)
         stream = envelope["device"], envelope["lane"]
         with self.lock:
-            if envelope["epoch"] not in self.epochs and envelope["epoch"] == _epoch(self._spare):
+            epoch = envelope["epoch"]
+            if epoch not in self.epochs | self.memory_epochs:
+                is_memory = epoch in (_epoch(self._memory), _merged_epoch(self._journal))
+                (self.memory_epochs if is_memory else self.epochs).add(epoch)
+            if epoch in self.memory_epochs:
                 self.in_memory_envelopes += 1
-                return
-            self.epochs.add(envelope["epoch"])
+                stream = _in_memory(stream[0], epoch), stream[1]
             seen = self.streams.setdefault(stream, ReceivedStream())
             for record in envelope["records"]:
                 self._record(stream, seen, record)
@@ -94,21 +99,23 @@ class Oracle:
         self._identity(stream, seen, record)
         if record["kind"] == "gap":
             gap = data["first"], data["last"], data["reason"]
-            self.gaps.setdefault((stream[0], data["lane"]), []).append(gap)
+            device = _in_memory(stream[0], data["epoch"]) if "epoch" in data else stream[0]
+            self.gaps.setdefault((device, data["lane"]), []).append(gap)
         if stream[1] == "telemetry":
             self.last_new_at_s = time.monotonic()
 
     def _identity(self, stream: Stream, seen: ReceivedStream, record: dict[str, Any]) -> None:
         seq, data = record["seq"], record["data"]
+        device, _, epoch = stream[0].partition("@")
         if stream[1] == "telemetry" and (stamp := data["values"].get("stamp")):
-            identity: tuple[Any, ...] = stream[0], stamp
+            identity: tuple[Any, ...] = device, stamp
             seen.measured[seq] = stamp
         elif stream[1] == "alarm":
             # The instant too: after damage the state may be older, and concludes the same once more.
-            identity = stream[0], data["id"], data["change"], record["mono"], record["boot"]
+            identity = device, data["id"], data["change"], record["mono"], record["boot"]
         else:
             return
-        if self.identities.setdefault(identity, seq) != seq:
+        if self.identities.setdefault(identity, (epoch, seq)) != (epoch, seq):
             self.duplicated += 1
             self.add_note(f"duplicated {stream} {self.identities[identity]} {seq}")
 
@@ -258,14 +265,30 @@ def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, in
         return
     for record in records:
         content = _content(record.kind, record.at.mono_ns, record.at.boot, record.body)
-        yield (record.device, lane), record.seq, content
+        device = _in_memory(record.device, record.epoch) if record.epoch else record.device
+        yield (device, lane), record.seq, content
+
+
+def _in_memory(device: str, epoch: str) -> str:
+    """The name of a device's streams in a journal in memory."""
+    return f"{device}@{epoch}"
 
 
 def _epoch(journal: Path) -> str:
     """The identity of a journal; empty where there is none."""
+    return _meta(journal, "epoch")
+
+
+def _merged_epoch(journal: Path) -> str:
+    """Of the journal in memory that was merged last."""
+    merged = _meta(journal, "merged")
+    return str(msgspec.json.decode(merged)[0]) if merged else ""
+
+
+def _meta(journal: Path, key: str) -> str:
     with suppress(sqlite3.Error, ValueError):
         uri = f"{journal.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as database:
-            ((epoch,),) = database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-            return str(epoch)
+            ((value,),) = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
+            return str(value)
     return ""

@@ -49,17 +49,20 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def write_site(directory: Path, journal: Path, field: list[int], uplink: int, metrics: int) -> Path:
-    """Thermometers polled five times a second, and gas detectors whose alarm every other poll raises."""
+def write_site(
+    directory: Path, journal: Path, field: list[int], urls: list[str], metrics: int, site: str = SITE
+) -> Path:
+    """Thermometers polled five times a second, and gas detectors whose alarm every other poll raises.
+    `urls`: the addresses of the platform."""
     for kind, extra in (("thermometer", ""), ("gas", ALARM)):
         file = directory / "profiles" / "torture" / f"{kind}.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(PROFILE.format(kind=kind) + extra)
     kinds = [("thermometer", 0.2)] * 8 + [("gas", 0.5)] * 4
     tables = [
-        f'schema = "linli/site/1"\n[site]\nid = "{SITE}"\ntitle = "torture"\nlanguage = "en"\n'
+        f'schema = "linli/site/1"\n[site]\nid = "{site}"\ntitle = "torture"\nlanguage = "en"\n'
         f'[journal]\npath = "{journal}"\nwindow = 0.5\ncap = 40000000\n'
-        f'[uplink]\nurl = "mqtt://127.0.0.1:{uplink}"\nclient_id = "linli-torture"\n'
+        f'[uplink]\nurl = "{urls[0]}"\nfallback_urls = {urls[1:]}\nclient_id = "linli-{site}"\n'
         f'[control]\nsocket = "{directory}/run/sock"\n[metrics]\nport = {metrics}\n',
         *(
             f'[bus.b{i}]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:{port}"\n'

@@ -22,7 +22,7 @@ def read_journal(path: Path) -> dict[Key, dict[str, Any]]:
         async with JournalReader.open(path) as reader:
             epoch = await reader.read_meta("epoch")
             return {
-                Key(epoch, record.device, lane.name.lower(), record.seq): {
+                Key(record.epoch or epoch, record.device, lane.name.lower(), record.seq): {
                     "seq": record.seq,
                     "kind": record.kind,
                     "at": record.at.wall_ms,
@@ -74,7 +74,8 @@ def account(path: Path, witness: Witness) -> dict[str, int]:
     for key, entry in (kept | seen).items():
         if entry["kind"] == "gap":
             told = entry["data"]
-            gaps[Key(key.epoch, key.device, told["lane"], 0)].update(range(told["first"], told["last"] + 1))
+            stream = Key(told.get("epoch", key.epoch), key.device, told["lane"], 0)
+            gaps[stream].update(range(told["first"], told["last"] + 1))
     missing = 0
     for stream, numbers in streams.items():
         absent = set(range(1, max(numbers) + 1)) - numbers

@@ -49,7 +49,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.syspath_prepend(str(SCRIPTS))
     from oracle import Oracle  # noqa: PLC0415
 
-    return Oracle(Path("nowhere"))
+    return Oracle(Path("nowhere"), Path("nowhere"))
 
 
 def verdict(oracle, held=None):  # type: ignore[no-untyped-def]

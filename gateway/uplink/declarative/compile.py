@@ -288,7 +288,7 @@ class Compiler:
             "epoch": lambda m, d, r, v: epoch,
             "record.time": lambda m, d, r, v: correct(r.at).wall_ms,
             "record.clock": lambda m, d, r, v: correct(r.at).clock,
-            "record.id": lambda m, d, r, v: f"{epoch}-{r.device}-{r.lane.name.lower()}-{r.seq}",
+            "record.id": lambda m, d, r, v: f"{r.epoch or epoch}-{r.device}-{r.lane.name.lower()}-{r.seq}",
         }
         return own[name]
 

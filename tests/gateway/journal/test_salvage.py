@@ -264,6 +264,7 @@ sqlite3.connect = traced
 """
 
 
+@pytest.mark.timeout(180)
 async def test_a_migration_that_is_killed_is_old_or_new_never_half(tmp_path: Path) -> None:
     """Killed before each of its statements, and before the one after them."""
     template = tmp_path / "old.db"
