@@ -25,6 +25,7 @@ from gateway.words import preferred_language, translate
 if TYPE_CHECKING:
     from gateway.receiver import DayReport, Missing
 
+DEFAULT_BROKER = "mqtt://localhost:1883"
 DEFAULT_DAYS = 7
 """That a report is about, with today."""
 
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database", default=os.environ.get("LINLI_DATABASE", ""), help=cli_text("receive-database")
     )
-    parser.add_argument("--broker", default="mqtt://localhost:1883", help=cli_text("receive-broker"))
+    parser.add_argument("--broker", action="append", default=[], help=cli_text("receive-broker"))
     parser.add_argument("--username", default="", help=cli_text("receive-username"))
     for name in ("password", "ca", "certificate", "private-key"):
         parser.add_argument(f"--{name}-file", type=Path, help=cli_text(f"receive-{name}"))
@@ -54,32 +55,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.act == "report":
         return _print_report(*asyncio.run(_report(options)), as_json=options.json)
-    broker = _broker(options)
+    brokers = [_broker(url, options) for url in options.broker or [DEFAULT_BROKER]]
     log.setup_logging(preferred_language())
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_receive(broker, options))
+        asyncio.run(_receive(brokers, options))
     return 0
 
 
-async def _receive(broker: BrokerOptions, options: argparse.Namespace) -> None:
+async def _receive(brokers: Sequence[BrokerOptions], options: argparse.Namespace) -> None:
     try:
         from gateway.receiver import Receiver  # noqa: PLC0415  its library is an extra
     except ImportError as error:
         raise ConfigError("receiver-package") from error
     receiving = asyncio.ensure_future(
-        Receiver(broker, options.database, options.group, SystemClock()).run()
+        Receiver(brokers, options.database, options.group, SystemClock()).run()
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, receiving.cancel)
     await receiving
 
 
-def _broker(options: argparse.Namespace) -> BrokerOptions:
+def _broker(url: str, options: argparse.Namespace) -> BrokerOptions:
     """Raises `ConfigError`."""
-    if not is_server_url(options.broker, "mqtt", "mqtts"):
+    if not is_server_url(url, "mqtt", "mqtts"):
         raise ConfigError("mqtt-url")
     broker = BrokerOptions(
-        url=options.broker,
+        url=url,
         username=options.username,
         password_file=options.password_file,
         client_id=options.name,

@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import logging
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from gateway.base.failpoint import failpoint
@@ -34,7 +34,8 @@ MAX_BATCH_BYTES = 8 << 20
 MAX_WAITING_BYTES = 32 << 20
 """If more waits for the database, no more is read from the broker for the time being."""
 BATCH_INTERVAL_S = 0.1
-"""From one transaction to the next at least, so that each has many records."""
+"""So long messages are collected for one transaction, unless none has arrived for `QUIET_S`."""
+QUIET_S = 0.01
 SESSION_EXPIRY_S = 7 * 86_400
 """How long the broker keeps what arrives while this receiver is away."""
 SHARED_NOT_SUPPORTED, WILDCARDS_NOT_SUPPORTED = 0x9E, 0xA2
@@ -43,17 +44,21 @@ MIN_RETRY_S, MAX_RETRY_S = 1.0, 15.0
 STEADY_S = 60.0
 """What ends sooner counts as one attempt more, as when two processes have the same name."""
 STORE_TIMEOUT_S = 60.0
+SILENCE_S = 30.0
+"""A node that has lost its cluster may keep its connections and deliver nothing. After so long without a
+message a new connection is made, which costs little."""
 
 
 class Receiver:
     """One process of those that share the subscription of a `group`. Without one, or where the broker
     shares nothing, it subscribes alone: the database keeps each record once, however often it arrives.
 
-    `options.client_id` names its session at the broker, and must be its own.
+    `brokers`: the nodes of one cluster, which have the same sessions; the next is tried when one fails or
+    sends nothing. Their `client_id` names this receiver's session, and must be its own.
     """
 
-    def __init__(self, options: BrokerOptions, database: str, group: str, clock: Clock) -> None:
-        self._options = options
+    def __init__(self, brokers: Iterable[BrokerOptions], database: str, group: str, clock: Clock) -> None:
+        self._brokers = deque(brokers)
         self._database = database
         self._group = group
         self._clock = clock
@@ -66,13 +71,19 @@ class Receiver:
         self.acknowledged = 0
         """Messages, with the rejected ones."""
 
+    @property
+    def _options(self) -> BrokerOptions:
+        """Of the node that is in use, or tried next."""
+        return self._brokers[0]
+
     async def run(self) -> NoReturn:
         """Receive until cancelled. Raises `ConfigError` if the database's URL is wrong."""
         delay_s = MIN_RETRY_S
         while True:
             began_s = self._clock.mono()
             try:
-                await run_in_own_task(self._receive())
+                await run_in_own_task(self._receive_until_silence())
+                delay_s = MIN_RETRY_S
             except LinkDown as down:
                 # What has not been stored was not acknowledged: the broker sends it again.
                 if self._clock.mono() - began_s > STEADY_S:
@@ -82,11 +93,12 @@ class Receiver:
                     log_event(logging.WARNING, "receiver-stopped", reason=down.as_sentence())
                 self.is_receiving = False
                 self._logged_errors.add(down.key)
+            self._brokers.rotate(-1)
             report_held_back()
             await self._clock.sleep(delay_s * random.uniform(0.5, 1))  # noqa: S311  not a secret
             delay_s = min(delay_s * 2, MAX_RETRY_S)
 
-    async def _receive(self) -> NoReturn:
+    async def _receive_until_silence(self) -> None:
         inbox = _Inbox()
         async with (
             Database.open(self._database) as database,
@@ -103,13 +115,10 @@ class Receiver:
             inbox.connection = connection
             connection.ended.add_done_callback(lambda _: inbox.arrived.set())
             await self._subscribe(connection)
+            if not self.is_receiving:
+                self._log_start()
             self.is_receiving = True
-            if self._group:
-                log_event(logging.INFO, "receiver-started", broker=self._options.url, group=self._group)
-            else:
-                log_event(logging.INFO, "receiver-alone", broker=self._options.url)
-            while True:
-                messages = await inbox.take()
+            while messages := await inbox.take(self._clock):
                 try:
                     async with asyncio.timeout(STORE_TIMEOUT_S):
                         parsed = itertools.chain.from_iterable(map(self._parse, messages))
@@ -120,7 +129,12 @@ class Receiver:
                 for message in messages:
                     connection.acknowledge(message)
                 self.acknowledged += len(messages)
-                await self._clock.sleep(BATCH_INTERVAL_S)
+
+    def _log_start(self) -> None:
+        if self._group:
+            log_event(logging.INFO, "receiver-started", broker=self._options.url, group=self._group)
+        else:
+            log_event(logging.INFO, "receiver-alone", broker=self._options.url)
 
     async def _subscribe(self, connection: Connection) -> None:
         """Raises `LinkDown` if nothing can be received; one refused filter costs that one alone, and the
@@ -201,14 +215,22 @@ class _Inbox:
             self._paused = True
             self.connection.pause_reading()
 
-    async def take(self) -> list[IncomingMessage]:
-        """What has arrived, up to `MAX_BATCH_BYTES`, at least one. Raises `LinkDown`."""
+    async def take(self, clock: Clock) -> list[IncomingMessage]:
+        """What has arrived, up to `MAX_BATCH_BYTES`; nothing if nothing has for `SILENCE_S`. Raises
+        `LinkDown`."""
         assert self.connection
         while not self._messages:
             self.arrived.clear()
             if self.connection.ended.done():
                 self.connection.ended.result()
-            await self.arrived.wait()
+            await clock.wait(self.arrived, SILENCE_S)
+            if not self.arrived.is_set():
+                return []
+        # Many brokers send but a few until these are acknowledged.
+        seen, until_s = 0, clock.mono() + BATCH_INTERVAL_S
+        while seen < len(self._messages) and clock.mono() < until_s:
+            seen = len(self._messages)
+            await clock.sleep(QUIET_S)
         size = count = 0
         while count < len(self._messages) and (not count or size < MAX_BATCH_BYTES):
             size += len(self._messages[count].payload)

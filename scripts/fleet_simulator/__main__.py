@@ -2,6 +2,7 @@
 
 A gateway with D devices polled every S seconds sends D messages in S seconds. With `--storm` all connect at
 the same moment, as after a power cut of the broker; else within a minute, as gateways do by their jitter.
+With `--restart` the broker of this run ends in the middle and starts again.
 With `--backlog` each first sends the telemetry of so many hours, as after an outage: that is time
 compressed, and shows how many centres a broker can take at their real pace.
 """
@@ -12,11 +13,14 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import random
 import resource
+import socket
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,8 @@ RECORDS_PER_MESSAGE = 100
 MAX_IN_FLIGHT = 12
 """Messages of one gateway that are not acknowledged, as in `gateway.uplink.lanes`."""
 FILES_FOR_EACH = 4
+RESTART_S = 5.0
+"""For which the broker is away."""
 
 
 class SimulatedGateway:
@@ -49,6 +55,7 @@ class SimulatedGateway:
         self.records = 0
         self.delays_s: list[float] = []
         self.connected_s: float | None = None
+        self.reconnected_s = 0.0
         self.failed = 0
 
     async def run(self, delay_s: float, until_s: float) -> None:
@@ -58,11 +65,13 @@ class SimulatedGateway:
         while time.monotonic() < until_s:
             try:
                 async with mqtt.connect(broker) as link:
-                    self.connected_s = self.connected_s or time.monotonic()
+                    self.reconnected_s = time.monotonic()
+                    self.connected_s = self.connected_s or self.reconnected_s
                     await self._send_all(link, until_s)
             except LinkDown:
                 self.failed += 1
-                await asyncio.sleep(1)
+                # As `gateway.uplink` asks whether a broker is back.
+                await asyncio.sleep(random.uniform(0.5, 1.0))
 
     async def _send_all(self, link: mqtt.Connection, until_s: float) -> None:
         per_device = round(self._options.backlog * 3600 / self._options.interval)
@@ -127,6 +136,7 @@ async def _simulate(numbers: range, total: int, options: argparse.Namespace) -> 
     return {
         "connected": len(connected),
         "last_connected_s": max(connected, default=0.0),
+        "last_reconnected_s": max(each.reconnected_s for each in gateways),
         "messages": sum(each.acknowledged for each in gateways),
         "records": sum(each.records for each in gateways),
         "failed": sum(each.failed for each in gateways),
@@ -135,29 +145,53 @@ async def _simulate(numbers: range, total: int, options: argparse.Namespace) -> 
     }
 
 
+class Broker:
+    """A mosquitto for this run."""
+
+    def __init__(self, folder: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self._port = server.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
+        self._config = Path(folder) / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self._port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
+        )
+        self._cpu_before_s = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(["mosquitto", "-c", self._config], stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                return
+
+    def end(self) -> None:
+        self._cpu_before_s = self.cpu_s()
+        self._process.kill()
+        self._process.wait()
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return self._cpu_before_s + (int(fields[11]) + int(fields[12])) / 100
+
+
 @contextmanager
-def own_broker(options: argparse.Namespace) -> Any:
-    """A mosquitto for this run, where no broker is named; gives its process id."""
+def own_broker(options: argparse.Namespace) -> Iterator[Broker | None]:
+    """One, if none is named."""
     if options.broker:
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "mosquitto.conf"
-        config.write_text(
-            "listener 18839 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
-        )
-        options.broker = "127.0.0.1:18839"
-        with subprocess.Popen(["mosquitto", "-c", config], stderr=subprocess.DEVNULL) as process:
-            time.sleep(1)
-            try:
-                yield process.pid
-            finally:
-                process.terminate()
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+        broker = Broker(folder)
+        options.broker = broker.address
+        try:
+            yield broker
+        finally:
+            broker.end()
 
 
 def main() -> None:
@@ -170,6 +204,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--backlog", type=float, default=0.0, help="先补传几小时 · hours sent first")
     parser.add_argument("--storm", action="store_true", help="同时连接 · all connect at once")
+    parser.add_argument(
+        "--restart", action="store_true", help="中途重启服务器 · the broker restarts in the middle"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--broker", default="", help="主机:端口；不写则自带 · else one of its own")
     parser.add_argument("--json", action="store_true")
@@ -177,24 +214,33 @@ def main() -> None:
     with own_broker(options) as broker:
         results: Any = multiprocessing.Queue()
         shares = [range(n, options.gateways, options.processes) for n in range(options.processes)]
-        began_s, before_s = time.monotonic(), cpu_s(broker) if broker else 0.0
+        began_s, restarted_s = time.monotonic(), 0.0
         workers = [
             multiprocessing.Process(target=simulate, args=(share, options.gateways, options, results))
             for share in shares
         ]
         for worker in workers:
             worker.start()
+        if broker and options.restart:
+            time.sleep(options.seconds / 2)
+            broker.end()
+            time.sleep(RESTART_S)
+            broker.start()
+            restarted_s = time.monotonic()
         found = [results.get() for _ in workers]
         for worker in workers:
             worker.join()
         seconds = time.monotonic() - began_s
-        broker_s = cpu_s(broker) - before_s if broker else 0.0
+        broker_s = broker.cpu_s() if broker else 0.0
     delays = sorted(delay for each in found for delay in each["delays_s"]) or [0.0]
     messages = sum(each["messages"] for each in found)
     figures = {
         "gateways": options.gateways,
         "connected": sum(each["connected"] for each in found),
         "last_connected_s": round(max(each["last_connected_s"] for each in found), 1),
+        "last_reconnected_s": round(max(each["last_reconnected_s"] for each in found) - restarted_s, 1)
+        if restarted_s
+        else 0.0,
         "failed_connections": sum(each["failed"] for each in found),
         "messages_per_second": round(messages / seconds),
         "points_per_second": round(4 * sum(each["records"] for each in found) / seconds),

@@ -113,10 +113,11 @@ def publisher(port: int) -> Iterator[Publisher]:
 
 @contextlib.asynccontextmanager
 async def receiving(
-    url: str, database: str, name: str = "one", group: str = "linli"
+    url: str, database: str, name: str = "one", group: str = "linli", others: Iterable[str] = ()
 ) -> AsyncIterator[Receiver]:
     """A receiver that has subscribed when the block begins."""
-    receiver = Receiver(BrokerOptions(url=url, client_id=name), database, group, SystemClock())
+    brokers = [BrokerOptions(url=each, client_id=name) for each in (url, *others)]
+    receiver = Receiver(brokers, database, group, SystemClock())
     task = asyncio.create_task(receiver.run())
     try:
         await eventually(lambda: receiver.is_receiving or task.done())

@@ -17,11 +17,13 @@ from gateway.base.clock import SystemClock
 from gateway.config.options import NativeOptions
 from gateway.model import Lane
 from gateway.receiver import Database, DayReport, Receiver, make_reports
+from gateway.receiver import receiver as receiver_module
 from gateway.receiver.receiver import FILTERS
 from gateway.wire.broker import BrokerOptions
 from tests.broker import Broker, running, subscribing_allowed
 from tests.gateway.uplink import broker as misbehaving
 from tests.gateway.uplink import kit as uplink_kit
+from tests.ports import free_port
 from tests.postgres import Postgres
 
 from .kit import (
@@ -410,7 +412,7 @@ async def test_without_wildcards_nothing_can_be_received(
     async with misbehaving.broker() as broker:
         broker.properties = bytes.fromhex("2800")
         receiver = Receiver(
-            BrokerOptions(url=f"mqtt://127.0.0.1:{broker.port}", client_id="one"),
+            [BrokerOptions(url=f"mqtt://127.0.0.1:{broker.port}", client_id="one")],
             database.url,
             "g",
             SystemClock(),
@@ -429,7 +431,7 @@ async def test_a_broker_that_refuses_the_subscription_is_told_of(
 ) -> None:
     with running(tmp_path, *subscribing_allowed(tmp_path, "nothing")) as broker:
         receiver = Receiver(
-            BrokerOptions(url=broker.url, client_id="one"), database.url, "g", SystemClock()
+            [BrokerOptions(url=broker.url, client_id="one")], database.url, "g", SystemClock()
         )
         task = asyncio.create_task(receiver.run())
         await eventually(lambda: "receiver-stopped" in caplog.text)
@@ -438,3 +440,57 @@ async def test_a_broker_that_refuses_the_subscription_is_told_of(
             await task
     assert "$share/g/linli/v1/+/+/alarm" in caplog.text
     assert not receiver.is_receiving
+
+
+async def test_the_next_node_of_a_cluster_is_used_when_one_fails(
+    broker: Broker, database: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = f"mqtt://127.0.0.1:{free_port()}"
+    async with receiving(nobody, database.url, others=[broker.url]) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", record(1))
+            sender.wait()
+        await eventually(lambda: receiver.acknowledged == 1)
+    assert seqs(database, "s") == [1]
+    assert caplog.text.count("receiver-stopped") == 1
+
+
+async def test_a_node_that_delivers_nothing_is_left_for_the_next(
+    broker: Broker, database: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one does that has lost its cluster, and keeps its connections."""
+    monkeypatch.setattr(receiver_module, "SILENCE_S", 0.2)
+    async with misbehaving.broker() as silent:
+        url = f"mqtt://127.0.0.1:{silent.port}"
+        async with receiving(url, database.url, others=[broker.url]) as receiver:
+            assert silent.filters
+            with publisher(broker.port) as sender:
+
+                def arrived() -> int:
+                    sender.send("s", record(1))
+                    return receiver.acknowledged
+
+                await eventually(arrived)
+    assert seqs(database, "s") == [1]
+    assert "receiver-stopped" not in caplog.text, "silence is no failure"
+
+
+async def test_what_a_gateway_recorded_in_memory_is_explained_by_its_later_journal(
+    broker: Broker, database: Postgres
+) -> None:
+    async with receiving(broker.url, database.url) as receiver:
+        with publisher(broker.port) as sender:
+            sender.send("s", record(1), record(4), epoch="memory")
+            sender.send("s", gap_record(1, "telemetry", 2, 2, epoch="memory"), lane="event")
+            sender.send("s", record(1))
+            sender.send_ledger(
+                "s",
+                ledger_row(measured=1, delivered=1),
+                ledger_row(epoch="memory", measured=4, delivered=2, dropped={"space": 1}, pending=1),
+            )
+        await eventually(lambda: receiver.acknowledged == 4)
+    (day,) = await report(database)
+    assert [(each.epoch, each.first, each.last, each.reason) for each in day.missing] == [
+        ("memory", 3, 3, ""),
+        ("memory", 2, 2, "space"),
+    ]
