@@ -227,9 +227,11 @@ class NativeDialect(Dialect):
         if not streams or not self._has_several(streams[0][0]):
             yield from streams
             return
-        ordered = list(itertools.chain.from_iterable(streams))
-        for first in range(0, len(ordered), MAX_RECORDS_PER_MESSAGE):
-            yield ordered[first : first + MAX_RECORDS_PER_MESSAGE]
+        streams.sort(key=_epoch_of)
+        for _, same in itertools.groupby(streams, _epoch_of):
+            ordered = list(itertools.chain.from_iterable(same))
+            for first in range(0, len(ordered), MAX_RECORDS_PER_MESSAGE):
+                yield ordered[first : first + MAX_RECORDS_PER_MESSAGE]
 
     def _has_several(self, record: Record) -> bool:
         """Whether its message is of several devices. An alarm never waits for other records."""
@@ -237,15 +239,15 @@ class NativeDialect(Dialect):
 
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
         first = records[0]
+        epoch = first.epoch or self._epoch
         if self._has_several(first):
             streams = [
                 DeviceRecords(stream[0].device, [Entry(*self._entry_fields(record)) for record in stream])
                 for stream in group_by_device(records)
             ]
             lane = _lane_name(first.lane)
-            return Message(f"{self._root}/{lane}", _encode(Streams(self._epoch, lane, streams, backfill)))
+            return Message(f"{self._root}/{lane}", _encode(Streams(epoch, lane, streams, backfill)))
         entries = [Entry(*self._entry_fields(record)) for record in records]
-        epoch = first.epoch or self._epoch
         envelope = Envelope(epoch, first.device, _lane_name(first.lane), entries, backfill)
         return Message(f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope))
 
@@ -326,6 +328,10 @@ def check_size(payload: bytes, most: int) -> None:
     """Raises `GatewayError` if a message has more bytes."""
     if len(payload) > most:
         raise GatewayError("command-form", reason=sentence("cause.message-long", bytes=most))
+
+
+def _epoch_of(stream: Sequence[Record]) -> str:
+    return stream[0].epoch
 
 
 def _lane_name(lane: Lane) -> LaneName:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.validators import Draft7Validator
 
-from gateway.model import ClockQuality, Command, GatewayError, Stamp
+from gateway.model import ClockQuality, Command, GatewayError, Lane, Record, Stamp
 from gateway.uplink.native import NativeDialect, asyncapi
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
@@ -130,3 +130,21 @@ def test_every_message_is_as_the_document_says(running: Centre) -> None:
 def _fits(topic: str, address: str) -> bool:
     pairs = list(zip(topic.split("/"), address.split("/"), strict=False))
     return topic.count("/") == address.count("/") and all(a == b or b.startswith("{") for a, b in pairs)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_was_recorded_in_memory_is_sent_under_the_epoch_that_numbered_it(several: bool) -> None:
+    dialect = NativeDialect("demo", "disk", several_streams=several)
+    records = [
+        Record(Lane.TELEMETRY, device, seq, "sample", AT, {}, epoch)
+        for seq, epoch in ((7, ""), (1, "memory"), (8, ""))
+        for device in ("a", "b")
+    ]
+    sent = []
+    for group in dialect.group(records):
+        message = json.loads(dialect.records_message(group).payload)
+        for stream in message.get("streams", [message]):
+            numbers = [entry["seq"] for entry in stream["records"]]
+            sent.append((message["epoch"], stream["device"], numbers))
+    assert sorted(sent) == [("disk", "a", [7, 8]), ("disk", "b", [7, 8]),
+                            ("memory", "a", [1]), ("memory", "b", [1])]  # fmt: skip
