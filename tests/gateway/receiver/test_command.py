@@ -30,12 +30,13 @@ def fill(database: Postgres, *messages: tuple[str, dict[str, Any]]) -> None:
     async def store() -> None:
         async with Database.open(database.url) as opened:
             await opened.store([
-                parse(
+                parsed
+                for site, sent in messages
+                for parsed in parse(
                     IncomingMessage(
                         f"linli/v1/{site}/{sent['device']}/{sent['lane']}", json.dumps(sent).encode(), False
                     )
                 )
-                for site, sent in messages
             ])  # fmt: skip
 
     asyncio.run(store())
