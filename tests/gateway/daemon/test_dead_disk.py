@@ -67,8 +67,11 @@ def test_what_memory_held_is_stored_delivered_once_and_in_the_ledger(centre: Cen
     subprocess.run(["mount", "-o", "remount,rw", card], check=True)
     eventually(lambda: logged("[journal-returns ") == 1, 60)
     eventually(lambda: logged("[ready]") == 4)
+    assert centre.daemon.end() == 0
+    # In this order, as the witness has no session: what arrives without it, it has not seen.
     centre.broker.start()
     centre.witness.start()
+    centre.daemon.start()
     before = seen()[own]
     eventually(lambda: seen()[own] > before + 20)
     assert centre.daemon.end() == 0
