@@ -165,16 +165,20 @@ def main() -> None:
     if unknown := set(kinds) - {"rabbitmq", "nats"}:
         parser.error(f"{unknown}")
     results = {}
-    for kind in kinds:
-        folder = Path(tempfile.mkdtemp(prefix="linli-cluster-", dir=os.environ.get("TMPDIR")))
-        try:
-            with ExitStack() as stack:
-                results[kind] = asyncio.run(_run(kind, folder, stack, options))
-        finally:
-            if options.keep:
-                print(folder, file=sys.stderr)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+    root = Path(tempfile.mkdtemp(prefix="linli-cluster-", dir=os.environ.get("TMPDIR")))
+    try:
+        with ExitStack() as network_stack:
+            network = Network(network_stack, root)
+            for kind in kinds:
+                folder = root / kind
+                folder.mkdir()
+                with ExitStack() as stack:
+                    results[kind] = asyncio.run(_run(kind, network, folder, stack, options))
+    finally:
+        if options.keep:
+            print(root, file=sys.stderr)
+        else:
+            shutil.rmtree(root, ignore_errors=True)
     if options.json:
         print(json.dumps(results))
     else:
@@ -185,8 +189,9 @@ def main() -> None:
     sys.exit(not all(figures["passed"] for figures in results.values()))
 
 
-async def _run(kind: str, folder: Path, stack: ExitStack, options: argparse.Namespace) -> dict[str, Any]:
-    network = Network(stack, folder)
+async def _run(
+    kind: str, network: Network, folder: Path, stack: ExitStack, options: argparse.Namespace
+) -> dict[str, Any]:
     database = stack.enter_context(postgres())
     cluster = Cluster(kind, network, folder)
     stack.callback(cluster.close)

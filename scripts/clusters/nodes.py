@@ -24,6 +24,7 @@ mqtt.prefetch = 2000
 mqtt.subscription_ttl = 604800000
 loopback_users = none
 cluster_partition_handling = pause_minority
+net_ticktime = 10
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = rabbit@n1
 cluster_formation.classic_config.nodes.2 = rabbit@n2

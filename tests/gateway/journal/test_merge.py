@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.journal import Journal, StorageLimits
-from gateway.model import Lane
+from gateway.model import Lane, Sample
 from tests.clock import FakeClock
 from tests.gateway.journal.test_journal import Row, fact, sample, window
 from tests.gateway.journal.test_readers import EVERYTHING, sums
@@ -183,30 +183,33 @@ async def test_evicted_records_of_memory_are_gaps_of_their_epoch(paths: Paths) -
         assert sums(await j.reader.ledger())
 
 
+MANY = 20
+
+
+async def add_much(journal: Journal, clock: FakeClock) -> None:
+    """A window of 80 kB."""
+    for _ in range(MANY):
+        journal.append_sample(Sample("d", clock.now(), {"noise": os.urandom(4000).hex()}))
+    await window(journal, clock)
+
+
 async def test_a_full_journal_makes_room_for_what_memory_held(paths: Paths) -> None:
     clock = FakeClock()
     cap = StorageLimits(cap_bytes=13_000_000)
     async with paths.on_disk(clock, cap_bytes=cap.cap_bytes) as j:
         while await j._writer.used_pages() < cap.max_telemetry_pages - 64:
-            for _ in range(100):
-                j.append("s", [fact(clock, EVENT, junk=int.from_bytes(os.urandom(7)))], {})
-            j.append("", [], {"row": None})
-            for n in range(400):
-                j.append_sample(sample(clock, f"d{n}", int.from_bytes(os.urandom(7))))
-            await window(j, clock)
+            await add_much(j, clock)
         own = Counter({lane: len(await told(j, lane)) for lane in Lane})
     async with paths.in_memory(clock) as j:
-        for _ in range(30):
-            for n in range(400):
-                j.append_sample(sample(clock, f"d{n}", int.from_bytes(os.urandom(7))))
-            await window(j, clock)
+        for _ in range(20):
+            await add_much(j, clock)
     async with paths.on_disk(clock, cap_bytes=cap.cap_bytes) as j:
         kept = await told(j, TELEMETRY)
-        assert sum(1 for epoch, _ in kept if epoch) == 12_000
+        assert sum(1 for epoch, _ in kept if epoch) == 20 * MANY
         assert sum(1 for epoch, _ in kept if not epoch) < own[TELEMETRY]
         rows = await j.reader.ledger()
         assert sums(rows)
-        assert sum(r.dropped.get("space", 0) for r in rows) == own[TELEMETRY] + 12_000 - len(kept)
+        assert sum(r.dropped.get("space", 0) for r in rows) == own[TELEMETRY] + 20 * MANY - len(kept)
 
 
 async def test_damage_after_a_merge_reuses_no_number(paths: Paths) -> None:
