@@ -271,7 +271,9 @@ class Journal:
         day_of = self.reader.day_of
 
         def open_other(path: Path) -> AbstractAsyncContextManager[Journal]:
-            return Journal.open(path, self._clock, window, self._limits, day_of, path.parent)
+            # However large it is: nothing of it is to be evicted now.
+            limits = StorageLimits(cap_bytes=2**40)
+            return Journal.open(path, self._clock, window, limits, day_of, path.parent)
 
         try:
             while ended := await end_memory_journal(memory, open_other):
@@ -286,7 +288,7 @@ class Journal:
                 failpoint("merge")
                 delete_journal(ended)
         except JournalFailed as failed:
-            if failed.facts["path"] == self.path:
+            if str(failed.facts["path"]) == str(self.path):
                 raise
             # The disk can be used all the same.
             log_event(logging.ERROR, "journal-unmerged", path=memory, reason=failed.facts["reason"])
@@ -598,13 +600,14 @@ class Journal:
         bodies = [pack_records(records) async for _, records in with_pauses(packs, between=1)]
         rows = [row for window in windows for row in window.rows]
         statements = [
+            # First, so that what is added can take their place.
+            *pending.deletions,
             *(
                 insert_pack(lane, len(records), body)
                 for (lane, records), body in zip(packs, bodies, strict=True)
             ),
             *(insert_pack(Lane.TELEMETRY, row.count, row.pack()) for row in rows),
             *pending.statements,
-            *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
             *pending.readers,
@@ -630,7 +633,7 @@ class Journal:
         failpoint(f"before-{stage}")
         ids = [] if is_empty else await self._writer.transact(itertools.chain(statements, many))
         failpoint(f"after-{stage}")
-        positions = iter(ids)
+        positions = iter(ids[len(pending.deletions) :])
         for (lane, _), pos in zip(packs, positions, strict=False):
             self.committed_pos[lane] = pos
         for window in windows:
