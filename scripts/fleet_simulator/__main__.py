@@ -2,7 +2,8 @@
 
 A gateway with D devices polled every S seconds sends D messages in S seconds. With `--storm` all connect at
 the same moment, as after a power cut of the broker; else within a minute, as gateways do by their jitter.
-With `--restart` the broker of this run ends in the middle and starts again.
+With `--restart` the broker of this run ends in the middle and starts again. With `--receive` everything is
+stored by `linli receive` in a PostgreSQL of this run.
 With `--backlog` each first sends the telemetry of so many hours, as after an outage: that is time
 compressed, and shows how many centres a broker can take at their real pace.
 """
@@ -18,10 +19,11 @@ import resource
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,11 @@ from gateway.model import Lane, LinkDown, Record
 from gateway.uplink import NativeDialect
 from gateway.wire import mqtt
 from gateway.wire.broker import BrokerOptions
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+
+from tests.postgres import Postgres, postgres  # noqa: E402
 
 CONNECT_SPREAD_S = 60.0
 RECORDS_PER_MESSAGE = 100
@@ -175,8 +182,57 @@ class Broker:
         self._process.wait()
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return self._cpu_before_s + (int(fields[11]) + int(fields[12])) / 100
+        return self._cpu_before_s + cpu_s(self._process.pid)
+
+
+def cpu_s(pid: int) -> float:
+    """Of a process and its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / 100
+
+
+class Receiver:
+    """`linli receive`, and its database."""
+
+    def __init__(self, broker: str, database: Postgres) -> None:
+        self._database = database
+        command = (
+            sys.executable, "-m", "gateway.cli", "receive", "--broker", f"mqtt://{broker}", "--group", "",
+            "--database", database.url, "--name", "fleet",
+        )  # fmt: skip
+        self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        while not self._is_connected():
+            time.sleep(0.1)
+
+    def _is_connected(self) -> bool:
+        return bool(self._database.value("SELECT to_regclass('linli.record') IS NOT NULL"))
+
+    def figures(self, records: int) -> dict[str, float]:
+        """Once all of so many records are stored, or no more come."""
+        stored, before = self._stored(), -1
+        while before < stored < records:
+            time.sleep(5.0)
+            stored, before = self._stored(), stored
+        size = self._database.value(
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
+            "WHERE inhparent = 'record'::regclass"
+        )
+        server = Path(f"/proc/{self._database.pid}/task/{self._database.pid}/children").read_text().split()
+        database_s = sum(map(cpu_s, map(int, server))) + cpu_s(self._database.pid)
+        return {
+            "stored_records": stored,
+            "missing_records": max(0, records - stored),
+            "receiver_cpu_us_per_record": round(1e6 * cpu_s(self._process.pid) / stored, 1),
+            "database_cpu_us_per_record": round(1e6 * database_s / stored, 1),
+            "database_bytes_per_record": round(int(size) / stored),
+        }
+
+    def _stored(self) -> int:
+        return int(self._database.value("SELECT count(*) FROM record"))
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait()
 
 
 @contextmanager
@@ -207,11 +263,20 @@ def main() -> None:
     parser.add_argument(
         "--restart", action="store_true", help="中途重启服务器 · the broker restarts in the middle"
     )
+    parser.add_argument(
+        "--receive", action="store_true", help="接收并存入数据库 · receive, and store in a database"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--broker", default="", help="主机:端口；不写则自带 · else one of its own")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with own_broker(options) as broker:
+    with ExitStack() as stack:
+        broker = stack.enter_context(own_broker(options))
+        receiver = None
+        if options.receive:
+            receiver = Receiver(options.broker, stack.enter_context(postgres()))
+            stack.callback(receiver.end)
+            time.sleep(2.0)
         results: Any = multiprocessing.Queue()
         shares = [range(n, options.gateways, options.processes) for n in range(options.processes)]
         began_s, restarted_s = time.monotonic(), 0.0
@@ -232,6 +297,8 @@ def main() -> None:
             worker.join()
         seconds = time.monotonic() - began_s
         broker_s = broker.cpu_s() if broker else 0.0
+        records = sum(each["records"] for each in found)
+        stored = receiver.figures(records) if receiver else {}
     delays = sorted(delay for each in found for delay in each["delays_s"]) or [0.0]
     messages = sum(each["messages"] for each in found)
     figures = {
@@ -243,13 +310,14 @@ def main() -> None:
         else 0.0,
         "failed_connections": sum(each["failed"] for each in found),
         "messages_per_second": round(messages / seconds),
-        "points_per_second": round(4 * sum(each["records"] for each in found) / seconds),
+        "points_per_second": round(4 * records / seconds),
         "acknowledged_p50_ms": round(1000 * statistics.median(delays), 1),
         "acknowledged_p99_ms": round(1000 * delays[int(0.99 * (len(delays) - 1))], 1),
         "broker_cpu_percent": round(100 * broker_s / seconds),
         "broker_cpu_us_per_message": round(1e6 * broker_s / messages) if messages else 0,
         "simulator_cpu_percent": round(100 * sum(each["cpu_s"] for each in found) / seconds),
     }
+    figures |= stored
     if options.json:
         print(json.dumps(figures))
         return

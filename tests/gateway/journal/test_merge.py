@@ -197,10 +197,10 @@ async def test_a_full_journal_makes_room_for_what_memory_held(paths: Paths) -> N
     clock = FakeClock()
     cap = 13_000_000
     async with paths.on_disk(clock, cap_bytes=cap) as j:
-        for _ in range(25):
+        for _ in range(18):
             await add_much(j, clock)
         own = len(await told(j, TELEMETRY))
-        assert own == 25 * MANY
+        assert own == 18 * MANY
     async with paths.in_memory(clock) as j:
         for _ in range(20):
             await add_much(j, clock)
