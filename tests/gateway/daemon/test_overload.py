@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.daemon.calls import ControlCalls
+from gateway.daemon.gateway import Gateway
 from gateway.daemon.loop_lag import LoopLag
 from gateway.daemon.overload import MAX_STRETCH, REPORT_DELAY_S, LoadCounters, Overload
 from gateway.words import translate
@@ -152,6 +154,7 @@ async def test_the_doctor_tells_an_overload_in_both_languages() -> None:
         loop_lag=LoopLag(rig.clock),
         overload=rig.overload,
     )
+    gateway.doctor_report = functools.partial(Gateway.doctor_report, gateway)
     report = await ControlCalls(gateway)["doctor"]({})
     (finding,) = report["gateway"]
     assert report["buses"]["hall"]["findings"] == []
