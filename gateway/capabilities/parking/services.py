@@ -151,7 +151,8 @@ def _seconds(earlier: Stamp, later: Stamp) -> float | None:
 
 
 def _stay(old: Bay, occupied: bool, unheard_s: float | None, at: Stamp) -> ParkingStay | None:
-    stay = old.stay
+    # Rows of earlier versions have no stays.
+    stay = old.stay or (ParkingStay(old.since) if old.occupied else None)
     if stay is None:
         return ParkingStay(at, unheard_s=unheard_s) if occupied else None
     if stay.left is None:

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from gateway.capabilities.parking.services import MIN_STAY_S, SETTLE_S, Parking
@@ -177,3 +178,13 @@ def test_a_bay_that_does_not_change_is_stored_every_ten_minutes() -> None:
         fold.step(sample("p", second, occupied__1=True))
         stored += fold.rows["p/occupied.1"] is not before
     assert stored == 5
+
+
+def test_a_car_that_was_there_before_stays_were_kept_arrived_when_its_bay_changed() -> None:
+    fold = parked((100, True))
+    fold.rows["p/occupied.1"] = msgspec.structs.replace(fold.rows["p/occupied.1"], heard=None, stay=None)
+    fold.restart()
+    fold.step(sample("p", 1000, occupied__1=True))
+    fold.step(sample("p", 2000, occupied__1=False))
+    (stay,) = stays(fold, 2100)
+    assert (stay["arrived"], stay["lasted"]) == (at(100).wall_ms, 1900)
